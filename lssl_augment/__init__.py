@@ -1,0 +1,1 @@
+"""lssl_augment"""
