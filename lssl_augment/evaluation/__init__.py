@@ -1,0 +1,1 @@
+"""Did it help? Classifiers, metrics and the comparison of ways to train on few faces."""

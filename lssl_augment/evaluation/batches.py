@@ -1,0 +1,127 @@
+"""Where training batches come from: real faces, with or without balance, augmentation and synthetic faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lssl_augment.errors import DataError
+from lssl_augment.evaluation.face_table import FaceTable
+from lssl_augment.evaluation.ordinary import ordinary_augmentation
+from lssl_augment.transforms.augment import LSSLAugment
+
+__all__ = ["AugmentedFaces", "BatchSource", "StoredFaces", "SyntheticFaces"]
+
+
+class SyntheticFaces(Protocol):
+    """Faces that are not photographs, on demand."""
+
+    def faces(self, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Labels asked for, shape ``(R,)`` → images ``(R, 3, S, S)`` uint8 and their labels, as near as can
+        be.
+        """
+
+
+class StoredFaces:
+    """Synthetic faces out of a file: a random one of each label asked for."""
+
+    def __init__(self, table: FaceTable, labels: Sequence[int]) -> None:
+        self._table = table
+        self._rows = {label: torch.nonzero(table.labels == label).flatten() for label in labels}
+        missing = [table.classes[label] for label, rows in self._rows.items() if not len(rows)]
+        if missing:
+            raise DataError(
+                f"the synthetic file has no accepted face of {', '.join(missing)}; it has {table.counts}. "
+                "Generate more, or lower the gate's threshold"
+            )
+
+    def faces(self, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = _rows_of(wanted, self._rows, generator)
+        return self._table.images[rows], wanted
+
+
+class AugmentedFaces:
+    """Synthetic faces made while training: random training faces through :class:`LSSLAugment`.
+
+    Args:
+        sources: training faces at the generator's size.
+        augment: with ``p=1`` and the wanted classes as targets; it decides on the labels.
+        size_px: side of the faces handed out.
+    """
+
+    def __init__(self, sources: FaceTable, augment: LSSLAugment, size_px: int) -> None:
+        self._sources, self._augment, self._size_px = sources, augment, size_px
+
+    def faces(self, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(self._sources), (len(wanted),), generator=generator)
+        images, labels = self._augment(self._sources.images[rows], self._sources.labels[rows])
+        made = FaceTable(images, labels, self._sources.subjects[rows.numpy()], self._sources.classes)
+        return made.at(self._size_px).images, labels
+
+
+class BatchSource:
+    """Draws training batches; an object of this class is a ``NextBatch`` of the classifiers.
+
+    Args:
+        table: real training faces.
+        batch: faces a batch.
+        balanced: draw a class first and then one of its faces; else faces as they come.
+        augmented: :func:`ordinary_augmentation` of all faces, synthetic ones included.
+        synthetic: stands in for ``share`` of the batch's places of the classes in ``rare``.
+        share: in [0, 1]. rare: labels.
+    """
+
+    def __init__(
+        self,
+        table: FaceTable,
+        batch: int,
+        *,
+        balanced: bool,
+        augmented: bool,
+        synthetic: SyntheticFaces | None = None,
+        share: float = 0.0,
+        rare: Sequence[int] = (),
+    ) -> None:
+        if batch < 2:
+            raise DataError(f"batch must be at least 2 faces; got {batch}")
+        if not 0 <= share <= 1:
+            raise DataError(f"the synthetic share must be in [0, 1]; got {share}")
+        empty = [name for name, n in table.counts.items() if n == 0]
+        if empty:
+            raise DataError(f"the training split has no face of {', '.join(empty)}")
+        self._table, self._batch, self._balanced, self._augmented = table, batch, balanced, augmented
+        self._synthetic, self._share = synthetic, share
+        self._rare = torch.tensor(sorted(rare), dtype=torch.int64)
+        self._rows = {c: torch.nonzero(table.labels == c).flatten() for c in range(len(table.classes))}
+
+    def __call__(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images ``(B, 3, S, S)`` float32 in [-1, 1] and labels ``(B,)`` int64."""
+        if self._balanced:
+            labels = torch.randint(len(self._table.classes), (self._batch,), generator=generator)
+            rows = _rows_of(labels, self._rows, generator)
+        else:
+            rows = torch.randint(len(self._table), (self._batch,), generator=generator)
+            labels = self._table.labels[rows]
+        images = self._table.images[rows]
+        if self._synthetic is not None:
+            chance = torch.rand(self._batch, generator=generator)
+            places = torch.nonzero(torch.isin(labels, self._rare) & (chance < self._share)).flatten()
+            if len(places):
+                images[places], labels[places] = self._synthetic.faces(labels[places], generator)
+        faces = images.float() / 255.0
+        if self._augmented:
+            faces = ordinary_augmentation(faces, generator)
+        return faces * 2.0 - 1.0, labels
+
+
+def _rows_of(labels: Tensor, rows: dict[int, Tensor], generator: torch.Generator) -> Tensor:
+    """A random row of each label, from lists of rows by label."""
+    picks = torch.rand(len(labels), generator=generator).tolist()
+    chosen = [
+        int(rows[label][min(int(pick * len(rows[label])), len(rows[label]) - 1)])
+        for label, pick in zip(labels.tolist(), picks, strict=True)
+    ]
+    return torch.tensor(chosen, dtype=torch.int64)

@@ -1,0 +1,140 @@
+"""What an expression does to the shape of a face, learned from labelled dense landmarks.
+
+Every face is brought to one head pose by similarity Procrustes on points that expressions hardly move; from
+those points alone its neutral shape is predicted by ridge regression; what remains is the residue. A residue is
+modelled as identity leftover + expression (a two-covariance model, as in probabilistic LDA, Ioffe 2006), so that
+the expression part of a face can be estimated, taken off, and replaced by that of a *donor* of the target class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["RIGID", "WARP_POINTS", "ExpressionShapes"]
+
+#: Dense points that expressions hardly move: eye corners, bridge, forehead, temples, upper face oval.
+RIGID = (
+    [33, 133, 362, 263, 168, 6, 197, 195, 10, 151, 9, 8, 127, 356, 234, 454, 21, 251, 54, 284, 103, 332]
+    + [67, 297, 109, 338, 162, 389, 193, 417, 122, 351, 196, 419, 116, 345]
+)
+
+_OVAL = (
+    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
+    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+)
+_LIPS = (
+    [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409]
+    + [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415]
+)
+_EYES = (
+    [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]
+    + [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466]
+)
+_BROWS = [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 276, 283, 282, 295, 285]
+_NOSE = [168, 6, 197, 195, 5, 4, 1, 2, 98, 97, 326, 327, 48, 278, 115, 344, 129, 358, 64, 294, 220, 440]
+_CHEEKS = (
+    [50, 280, 101, 330, 118, 347, 205, 425, 207, 427, 187, 411, 206, 426, 216, 436, 212, 432, 202, 422]
+    + [204, 424, 194, 418, 200, 199, 175, 18, 83, 313, 43, 273, 57, 287, 192, 416, 213, 433, 214, 434, 36, 266]
+    + [151, 9, 8, 108, 337, 69, 299, 104, 333, 68, 298, 164, 167, 393, 165, 391, 116, 345, 123, 352, 147, 376]
+)
+
+#: Dense points that steer the warp.
+WARP_POINTS = sorted(set(_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
+
+_MIRROR_YZ = (1.0, -1.0, -1.0)
+
+
+def _procrustes(points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Similarity from ``points`` (B, K, 3) to ``template`` (K, 3): scale (B,), rotation (B, 3, 3), shift (B, 3)."""
+    mean_p, mean_t = points.mean(1, keepdim=True), template.mean(0)
+    p, t = points - mean_p, template - mean_t
+    u, s, vh = torch.linalg.svd(p.transpose(1, 2) @ t)
+    sign = torch.sign(torch.linalg.det(u @ vh))
+    fix = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], dim=1)
+    rotation = (u * fix[:, None, :]) @ vh
+    scale = (s * fix).sum(1) / p.square().sum((1, 2)).clamp_min(1e-9)
+    shift = mean_t - scale[:, None] * (mean_p @ rotation)[:, 0]
+    return scale, rotation, shift
+
+
+@dataclass
+class ExpressionShapes:
+    """Fitted shape statistics and the donors of each class; arrays are float32 torch tensors.
+
+    Attributes:
+        template: mean neutral shape in the common pose, ``(478, 3)``.
+        neutral_map: ridge weights from flattened rigid points (and 1) to the shape, ``(3·R + 1, 478·3)``.
+        basis: orthonormal residue components, ``(K, 478·3)``; offset: mean residue of neutral faces, ``(478·3,)``.
+        class_mean: mean coefficients of each class, ``(C, K)``; class C (last row) pools all classes.
+        expression_gain: posterior maps ``(C + 1, K, K)``: expression = mean + gain @ (coefficients − mean).
+        donors: expression coefficients of donor faces, ``(D, K)``; donor_labels: ``(D,)`` int64.
+    """
+
+    template: Tensor
+    neutral_map: Tensor
+    basis: Tensor
+    offset: Tensor
+    class_mean: Tensor
+    expression_gain: Tensor
+    donors: Tensor
+    donor_labels: Tensor
+
+    def to(self, device: str | torch.device) -> ExpressionShapes:
+        """A copy on a device."""
+        return ExpressionShapes(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    @property
+    def num_classes(self) -> int:
+        """How many expressions the model knows."""
+        return len(self.class_mean) - 1
+
+    def canonical(self, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """Dense points ``(B, 478, 3)`` → shapes in the common pose and the maps ``(B, 3, 3)`` back to pixel offsets."""
+        mirror = torch.tensor(_MIRROR_YZ, device=dense.device)
+        points = dense.float() * mirror
+        scale, rotation, shift = _procrustes(points[:, RIGID], self.template[RIGID])
+        shape = scale[:, None, None] * (points @ rotation) + shift[:, None]
+        back = rotation.transpose(1, 2) / scale[:, None, None] * mirror
+        return shape, back
+
+    def coefficients(self, shape: Tensor) -> Tensor:
+        """Residue coefficients ``(B, K)`` of shapes in the common pose."""
+        rigid = shape[:, RIGID].flatten(1)
+        rigid = torch.cat([rigid, torch.ones(len(rigid), 1, device=rigid.device)], dim=1)
+        residue = shape.flatten(1) - rigid @ self.neutral_map - self.offset
+        return residue @ self.basis.T
+
+    def expression(self, coefficients: Tensor, labels: Tensor) -> Tensor:
+        """Posterior mean of the expression part, ``(B, K)``; label −1 (or unknown) uses the pooled class."""
+        row = torch.where((labels < 0) | (labels >= self.num_classes), self.num_classes, labels)
+        mean = self.class_mean[row]
+        return mean + torch.einsum("bij,bj->bi", self.expression_gain[row], coefficients - mean)
+
+    def displace(self, dense: Tensor, back: Tensor, change: Tensor) -> Tensor:
+        """Dense points moved by a change of expression coefficients ``(B, K)``, in the face's own pose."""
+        delta = (change @ self.basis).view(len(change), -1, 3)
+        return dense + delta @ back
+
+    def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """One donor mixture per row: coefficients ``(B, K)`` that depend on the row's target and seed alone.
+
+        A row mixes two donors of the target class with a random share, which fills the space between the few
+        donors that a rare class has; the mixture is rescaled so that averaging does not weaken the expression.
+        """
+        donors = self.donors.cpu().numpy()
+        labels = self.donor_labels.cpu().numpy()
+        out = np.empty((len(targets), donors.shape[1]), np.float32)
+        for row, (target, seed) in enumerate(zip(targets.tolist(), seeds.tolist(), strict=True)):
+            rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, 0xD0]))
+            pool = np.flatnonzero(labels == target)
+            a, b = donors[pool[rng.integers(len(pool), size=2)]]
+            share = rng.uniform(0.0, 0.35)
+            mixed = (1 - share) * a + share * b
+            norm = np.linalg.norm(mixed)
+            wanted = (1 - share) * np.linalg.norm(a) + share * np.linalg.norm(b)
+            out[row] = mixed * (min(wanted / norm, 1.25) if norm > 1e-6 else 1.0)
+        return out

@@ -1,0 +1,85 @@
+"""Released or trained generator weights, ready for the engine: networks, shape statistics and card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import DataError, WeightsError
+from lssl_augment.faces.expression_shapes import ExpressionShapes
+from lssl_augment.models.presets import PRESETS, build_generator
+from lssl_augment.models.weights import read_weights
+
+__all__ = ["ModelBundle", "load_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """A generator with what it needs.
+
+    Attributes:
+        generator: in eval mode, without gradients.
+        shapes: shape statistics and donors; None for a generator that takes the attribute vector alone (``paper``).
+        vocabulary: the expressions it was trained with, in the order of its attribute vector.
+        face_size_px: the size it was trained at.
+        card: as stored beside the weights.
+    """
+
+    generator: nn.Module
+    shapes: ExpressionShapes | None
+    vocabulary: Vocabulary
+    face_size_px: int
+    card: dict[str, Any]
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str] = "lfw-128", device: str | torch.device = "cpu"
+) -> ModelBundle:
+    """Load a generator by the name of released weights or by path.
+
+    Args:
+        name_or_path: ``"lfw-128"``, or a ``.safetensors`` file with its card beside it.
+        device: where the networks go.
+
+    Raises:
+        WeightsError: unknown name, damaged file, wrong hash, a pickle, or tensors that do not fit the card.
+    """
+    tensors, card = read_weights(name_or_path, "generator")
+    try:
+        vocabulary = Vocabulary(tuple(card["class_names"]))
+        size = int(card["face_size_px"])
+        architecture = card["architecture"]
+        preset = next(p for p in PRESETS.values() if p.kind == architecture["kind"])
+        preset = preset.with_numbers(generator=architecture["generator"])
+        generator = build_generator(preset, len(vocabulary), size)
+        generator.load_state_dict(_under(tensors, "generator."))
+        shapes = _shapes(_under(tensors, "shapes."), len(vocabulary))
+    except (KeyError, TypeError, StopIteration, RuntimeError, DataError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{name_or_path}: the tensors and the card do not describe a generator ({reason})") from error
+    if shapes is None and getattr(generator, "uses_geometry", False):
+        raise WeightsError(f"{name_or_path}: the shape statistics that this generator needs are missing")
+    generator = generator.to(device).eval().requires_grad_(False)
+    return ModelBundle(generator, None if shapes is None else shapes.to(device), vocabulary, size, card)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _shapes(tensors: dict[str, Tensor], classes: int) -> ExpressionShapes | None:
+    if not tensors:
+        return None
+    names = {f.name for f in fields(ExpressionShapes)}
+    if set(tensors) != names:
+        raise DataError(f"shape statistics must be {', '.join(sorted(names))}; got {', '.join(sorted(tensors))}")
+    shapes = ExpressionShapes(**tensors)
+    missing = sorted(set(range(classes)) - set(shapes.donor_labels.tolist()))
+    if missing:
+        raise DataError(f"no donors for the classes {missing}")
+    return shapes

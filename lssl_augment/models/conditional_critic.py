@@ -1,0 +1,62 @@
+"""The critic of the `compact` recipe: a PatchGAN on the pair (face, side image) that knows the attribute.
+
+Beside the paper's attribute head, the attribute enters D_src itself by projection (Miyato and Koyama 2018): the
+question is "is this a real face of *this* expression", which an edit that merely pleases a classifier does not
+answer. Spectral norm replaces the gradient penalty. Intermediate features are returned for feature matching.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+__all__ = ["ConditionalCritic", "ConditionalOutput"]
+
+
+class ConditionalOutput(NamedTuple):
+    """What the critic says of a batch of pairs."""
+
+    #: D_src given the attribute, one unbounded score a patch, ``(B, 1, h, w)``.
+    src: Tensor
+    #: D_cls, attribute logits, ``(B, A)``.
+    cls: Tensor
+    #: activations of the trunk, for feature matching.
+    features: list[Tensor]
+
+
+class ConditionalCritic(nn.Module):
+    """Trunk of 4×4 stride-2 convolutions, a patch head with projection, an attribute head.
+
+    Args:
+        num_attributes: length A of the attribute vector.
+        width: channels of the first convolution; doubled at each of the other ``depth − 1``, up to eight times.
+        side_channels: channels of the side image.
+    """
+
+    def __init__(self, num_attributes: int, *, width: int = 48, depth: int = 4, side_channels: int = 5) -> None:
+        super().__init__()
+        inputs, layers = 3 + side_channels, []
+        for i in range(depth):
+            outputs = width * min(2**i, 8)
+            conv = spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1))
+            layers.append(nn.Sequential(conv, nn.LeakyReLU(0.2)))
+            inputs = outputs
+        self.trunk = nn.ModuleList(layers)
+        self.mix = nn.Sequential(spectral_norm(nn.Conv2d(inputs, inputs, 3, 1, 1)), nn.LeakyReLU(0.2))
+        self.src_head = spectral_norm(nn.Conv2d(inputs, 1, 3, padding=1))
+        self.projection = spectral_norm(nn.Linear(num_attributes, inputs, bias=False))
+        self.cls_head = nn.Linear(inputs, num_attributes)
+
+    def forward(self, images: Tensor, sides: Tensor, y: Tensor) -> ConditionalOutput:
+        """Judge pairs ``(B, 3, H, W)``, ``(B, S, H, W)`` as faces of attribute ``y`` ``(B, A)``."""
+        h, features = torch.cat([images, sides.to(images.dtype)], dim=1), []
+        for layer in self.trunk:
+            h = layer(h)
+            features.append(h)
+        h = self.mix(h)
+        affinity = torch.einsum("bchw,bc->bhw", h.float(), self.projection(y).float())
+        src = self.src_head(h).float() + affinity[:, None] / h.shape[1] ** 0.5
+        return ConditionalOutput(src, self.cls_head(h.float().mean((2, 3))), features)

@@ -1,0 +1,198 @@
+"""Inference: a face batch and a plan in, faces out. What the transform and offline synthesis share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import DataError
+from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
+from lssl_augment.faces.side_image import side_image
+from lssl_augment.models.bundle import ModelBundle
+from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
+from lssl_augment.models.warp import shape_flow
+
+__all__ = ["EncodedFaces", "ExpressionEngine"]
+
+_SPARSE = torch.from_numpy(SPARSE_FROM_DENSE.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFaces:
+    """Encoded sources; :meth:`select` repeats and reorders them, so one encoding serves all targets of its source.
+
+    Attributes:
+        latent: what the encoder made of the faces.
+        dense: landmarks, ``(B, 478, 3)`` px.
+        back, expression: pose and expression in the shape model's terms; None without a shape model.
+    """
+
+    latent: Any
+    dense: Tensor
+    back: Tensor | None
+    expression: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    def select(self, rows: Tensor) -> EncodedFaces:
+        """Rows ``(R,)`` int64 of the batch, in this order."""
+        rows = torch.as_tensor(rows, device=self.dense.device)
+        return EncodedFaces(
+            _take(self.latent, rows),
+            self.dense[rows],
+            None if self.back is None else self.back[rows],
+            None if self.expression is None else self.expression[rows],
+        )
+
+
+class ExpressionEngine:
+    """Runs a generator.
+
+    Args:
+        bundle: from :func:`lssl_augment.models.bundle.load_model`.
+        device: where to run; the bundle's networks are moved there.
+        precision: ``"bf16"``, ``"fp32"`` or ``"auto"``: bfloat16 where the processor has instructions for it.
+        landmarks: landmark network for faces that come without landmarks; loaded on first need when None.
+
+    Row r of a result depends only on its source, target, intensity and seed (up to floating-point rounding, which may
+    differ with the size of the batch).
+    """
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        device: str | torch.device = "cpu",
+        *,
+        precision: str = "auto",
+        landmarks: LandmarkNet | None = None,
+    ) -> None:
+        if precision not in ("auto", "bf16", "fp32"):
+            raise DataError(f"precision must be auto, bf16 or fp32; got {precision!r}")
+        self.device = torch.device(device)
+        self.card = bundle.card
+        self._generator = bundle.generator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._shapes = None if bundle.shapes is None else bundle.shapes.to(self.device)
+        self._vocabulary = bundle.vocabulary
+        self._size = bundle.face_size_px
+        self._landmarks = landmarks
+        self._bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The expressions the generator can make; targets are indices into it."""
+        return self._vocabulary
+
+    @property
+    def face_size_px(self) -> int:
+        """Size of the faces it takes and makes."""
+        return self._size
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, dense: Tensor | None = None, labels: Tensor | None = None) -> EncodedFaces:
+        """Encode sources once for all of their targets.
+
+        Args:
+            images: aligned faces, ``(B, 3, S, S)`` float in [-1, 1].
+            dense: their landmarks, ``(B, 478, 3)`` px; None: the package's landmark network finds them.
+            labels: their expressions, ``(B,)`` int64 in the engine's vocabulary, −1 for unknown; None: all unknown.
+
+        Raises:
+            DataError: shapes that do not fit.
+        """
+        size = self._size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size) or not images.is_floating_point():
+            raise DataError(
+                f"images must be float with shape (B, 3, {size}, {size}); got {images.dtype} {tuple(images.shape)}"
+            )
+        images = images.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        if dense is None:
+            dense = self._find_landmarks(images)
+        elif dense.shape != (len(images), DENSE_COUNT, 3):
+            raise DataError(f"dense must have shape ({len(images)}, {DENSE_COUNT}, 3); got {tuple(dense.shape)}")
+        dense = dense.to(self.device, torch.float32)
+        with self._autocast():
+            latent = self._generator.encode(images, self._side(dense))  # type: ignore[operator]
+        if self._shapes is None:
+            return EncodedFaces(latent, dense, None, None)
+        if labels is None:
+            labels = torch.full((len(images),), -1)
+        shape, back = self._shapes.canonical(dense)
+        expression = self._shapes.expression(self._shapes.coefficients(shape), labels.to(self.device, torch.int64))
+        return EncodedFaces(latent, dense, back, expression)
+
+    @torch.no_grad()
+    def edit(self, faces: EncodedFaces, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
+        """Give encoded faces another expression.
+
+        Args:
+            faces: R encoded rows.
+            targets: ``(R,)`` int64 in the engine's vocabulary.
+            intensity: ``(R,)`` float in [0, 1]; 1 is a donor's full expression, 0 the face at rest.
+            seeds: ``(R,)`` int64; choose the donors.
+
+        Returns:
+            ``(R, 3, S, S)`` float32 in [-1, 1].
+
+        Raises:
+            DataError: lengths that differ, or values out of range.
+        """
+        count, classes = len(faces), len(self._vocabulary)
+        if not len(targets) == len(intensity) == len(seeds) == count:
+            raise DataError(
+                f"targets, intensity and seeds need one value for each of {count} rows; "
+                f"got {len(targets)}, {len(intensity)} and {len(seeds)}"
+            )
+        if count and (int(targets.min()) < 0 or int(targets.max()) >= classes):
+            raise DataError(f"targets must be in [0, {classes - 1}]; got {int(targets.min())} to {int(targets.max())}")
+        if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= 1):
+            raise DataError(f"intensity must be in [0, 1]; got {float(intensity.min())} to {float(intensity.max())}")
+        targets = targets.to(self.device, torch.int64)
+        amount = intensity.to(self.device, torch.float32)[:, None]
+        y = F.one_hot(targets, classes).float() * amount
+        if self._shapes is None:
+            with self._autocast():
+                image, _ = self._generator.decode(faces.latent, y)  # type: ignore[operator]
+            return image.float().clamp(-1, 1).contiguous()
+        assert faces.back is not None and faces.expression is not None
+        drawn = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
+        wanted = torch.from_numpy(drawn).to(self.device) * amount
+        moved = self._shapes.displace(faces.dense, faces.back, wanted - faces.expression)
+        flow = shape_flow(faces.dense, moved, self._size)
+        with self._autocast():
+            out = self._generator.decode(faces.latent, y, self._side(moved), flow)  # type: ignore[operator]
+        return out.image.clamp(-1, 1).contiguous()
+
+    def _side(self, dense: Tensor) -> Tensor:
+        channels = getattr(self._generator, "side_channels", 1)
+        points = dense[:, _SPARSE.to(dense.device), :2]
+        drawn = side_image(points, self._size, self._size, groups=channels > 1)
+        return drawn.contiguous(memory_format=torch.channels_last)
+
+    def _find_landmarks(self, images: Tensor) -> Tensor:
+        if self._landmarks is None:
+            self._landmarks = load_landmark_net(device=self.device)
+        return self._landmarks.aligned(images)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+
+
+def _take(latent: Any, rows: Tensor) -> Any:
+    if isinstance(latent, Tensor):
+        return latent[rows]
+    return type(latent)(*(part[rows] for part in latent))
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: matrix units on the CPU (AMX), or a GPU that supports it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(check()) if device.type == "cpu" and check is not None else False

@@ -1,0 +1,98 @@
+"""Backward image warps from landmark pairs: a radial spline evaluated on a coarse grid.
+
+A face is moved from its own landmarks to a target shape by a dense flow: for each pixel of the result, where
+to read in the source. The flow interpolates the displacements of matching control points with the exponential
+kernel exp(−r/ℓ), so it runs batched in torch on any device, is differentiable, and needs no triangulation. A
+small ridge keeps it stable where target points coincide (closed lips, closed lids).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.faces.expression_shapes import WARP_POINTS
+
+__all__ = ["border_anchors", "dense_flow", "shape_flow", "warp_image"]
+
+
+def border_anchors(size_px: int, per_side: int, device: torch.device | None = None) -> Tensor:
+    """Points on the image border that stay put, shape ``(4·per_side, 2)``, in pixels."""
+    last = float(size_px - 1)
+    steps = torch.arange(per_side, dtype=torch.float32, device=device) * (last / per_side)
+    zero, full = torch.zeros_like(steps), torch.full_like(steps, last)
+    sides = [(steps, zero), (full, steps), (last - steps, full), (zero, last - steps)]
+    return torch.cat([torch.stack(side, dim=1) for side in sides])
+
+
+def dense_flow(
+    source: Tensor,
+    target: Tensor,
+    size_px: int,
+    *,
+    grid_px: int = 48,
+    anchors_per_side: int = 5,
+    reach: float = 0.5,
+    ridge: float = 0.01,
+) -> Tensor:
+    """Displacement field that carries ``source`` points onto ``target`` points.
+
+    Args:
+        source, target: matching points in pixels of a ``size_px`` square image, shape ``(B, K, 2)`` float32.
+        grid_px: side of the grid the spline is evaluated on.
+        anchors_per_side: points per image side that do not move.
+        reach: distance ℓ over which a point's influence fades, in image sides.
+        ridge: smoothing added to the kernel's diagonal (the kernel is 1 at a point).
+
+    Returns:
+        Flow, shape ``(B, 2, grid_px, grid_px)`` float32 in source pixels: result(q) = image(q + flow(q)).
+    """
+    batch, count, _ = source.shape
+    anchors = border_anchors(size_px, anchors_per_side, source.device).expand(batch, -1, -1)
+    unit = float(size_px)
+    knots = torch.cat([target.float(), anchors], dim=1) / unit
+    values = torch.cat([(source - target).float(), torch.zeros_like(anchors)], dim=1)
+    n = knots.shape[1]
+
+    # exp(−r/ℓ) is positive definite: a Cholesky factor, and displacements that fade out away from the points.
+    gram = torch.exp(torch.cdist(knots, knots, compute_mode="donot_use_mm_for_euclid_dist") * (-1.0 / reach))
+    gram = gram + ridge * torch.eye(n, device=knots.device)
+    weights = torch.cholesky_solve(values, torch.linalg.cholesky(gram))
+
+    # Grid cell centres in image pixels, matching F.interpolate(align_corners=False).
+    axis = (torch.arange(grid_px, device=knots.device, dtype=torch.float32) + 0.5) * (size_px / grid_px) - 0.5
+    ys, xs = torch.meshgrid(axis, axis, indexing="ij")
+    grid = torch.stack([xs, ys], dim=-1).reshape(1, -1, 2) / unit
+    near = torch.exp(torch.cdist(grid.expand(batch, -1, -1), knots) * (-1.0 / reach))
+    flow = near @ weights
+    return flow.transpose(1, 2).reshape(batch, 2, grid_px, grid_px)
+
+
+def shape_flow(source: Tensor, target: Tensor, size_px: int) -> Tensor:
+    """:func:`dense_flow` between two dense shapes ``(B, 478, 3)`` in pixels of a ``size_px`` face."""
+    return dense_flow(source[:, WARP_POINTS, :2], target[:, WARP_POINTS, :2], size_px)
+
+
+def warp_image(image: Tensor, flow: Tensor) -> Tensor:
+    """Read ``image`` through a flow.
+
+    Args:
+        image: shape ``(B, C, H, W)``; any size: the flow is in pixels of the face it was made for.
+        flow: shape ``(B, 2, h, w)`` from :func:`dense_flow`, in pixels of an ``H``-sized image, or of another
+            size after :func:`scale_flow`.
+
+    Returns:
+        Warped image, the shape and dtype of ``image``; beyond the border the edge is repeated.
+    """
+    size = image.shape[-2:]
+    if flow.shape[-2:] != size:
+        flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    height, width = size
+    ys = torch.arange(height, device=flow.device, dtype=torch.float32)
+    xs = torch.arange(width, device=flow.device, dtype=torch.float32)
+    gx = (xs[None, None, :] + flow[:, 0] + 0.5) * (2.0 / width) - 1.0
+    gy = (ys[None, :, None] + flow[:, 1] + 0.5) * (2.0 / height) - 1.0
+    grid = torch.stack([gx, gy], dim=-1)
+    warped = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return warped.to(image.dtype)

@@ -1,0 +1,111 @@
+"""Put real and synthetic faces together, refusing mixtures that would spoil the labels or the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import ConcatDataset, Dataset
+
+from lssl_augment.attributes import canonical_expression
+from lssl_augment.errors import DataError, LeakageError
+from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
+from lssl_augment.synthesis.labelled import LabelledFaces
+from lssl_augment.synthesis.sources import TRAIN
+
+__all__ = ["MixedDataset", "concat"]
+
+
+class MixedDataset(ConcatDataset[tuple[Any, Any]]):
+    """Data sets of one vocabulary, one after the other; made by :func:`concat`.
+
+    Attributes:
+        classes, class_to_idx: those of the parts. targets: label of every item (list of int), for samplers.
+        synthetic: which items are generated, shape ``(N,)`` bool.
+    """
+
+    def __init__(self, parts: list[Any]) -> None:
+        super().__init__(parts)
+        self.classes: list[str] = list(parts[0].classes)
+        self.targets: list[int] = [int(t) for part in parts for t in part.targets]
+        self.synthetic = np.concatenate([_synthetic(part) for part in parts])
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """Class name → label."""
+        return {name: i for i, name in enumerate(self.classes)}
+
+    def __add__(self, other: Dataset[tuple[Any, Any]]) -> Any:
+        return concat(*self.datasets, other)
+
+
+def concat(*parts: Any) -> MixedDataset:
+    """Real and synthetic data sets as one, for training.
+
+    Args:
+        parts: data sets with ``classes`` and ``targets`` (:class:`FacePackDataset`,
+            :class:`SyntheticExpressionDataset`, torchvision's ``ImageFolder``, …).
+
+    Raises:
+        TypeError: a part without ``classes`` or ``targets``.
+        DataError: parts whose classes differ in names, number or order. Names may be aliases (``happy``).
+        LeakageError: a real part of another split than ``train``; synthetic images of people whom a real part
+            holds out for testing; a synthetic file that was let read test subjects.
+    """
+    if not parts:
+        raise DataError("concat needs at least one data set; got none")
+    flat = [p for part in parts for p in (part.datasets if isinstance(part, MixedDataset) else [part])]
+    for part in flat:
+        if not hasattr(part, "classes") or not hasattr(part, "targets"):
+            raise TypeError(
+                f"{type(part).__name__} has no classes and targets, so nobody can tell whether its labels agree; "
+                "give both attributes, as torchvision's data sets do"
+            )
+    for part in flat[1:]:
+        _same_classes(flat[0], part)
+    held_out: frozenset[str] = frozenset().union(*(getattr(p, "held_out_subjects", ()) for p in flat))
+    if any(getattr(part, "is_synthetic", False) for part in flat):
+        for part in flat:
+            _check_leakage(part, held_out)
+    return MixedDataset(flat)
+
+
+def _same_classes(first: Any, second: Any) -> None:
+    ours = [canonical_expression(n) for n in first.classes]
+    theirs = [canonical_expression(n) for n in second.classes]
+    if ours == theirs:
+        return
+    missing, extra = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
+    if missing or extra:
+        why = f"only in the first: {', '.join(missing) or 'none'}; only in the second: {', '.join(extra) or 'none'}"
+    else:
+        why = f"the same names in another order: {', '.join(ours)} and {', '.join(theirs)}"
+    raise DataError(
+        f"{type(first).__name__} and {type(second).__name__} have different classes ({why}). Open the packaged one "
+        "with classes=other.classes to count labels alike"
+    )
+
+
+def _check_leakage(part: Any, held_out: frozenset[str]) -> None:
+    if isinstance(part, SyntheticExpressionDataset):
+        if part.info.test_subjects_allowed:
+            raise LeakageError(
+                "the synthetic file was made with --allow-test-subjects, so it may show people of the test split; "
+                "make one without"
+            )
+        seen = held_out & set(part.subjects.tolist())
+        if seen:
+            raise LeakageError(
+                f"{len(seen)} people of the synthetic images are held out for testing by the real data, such as "
+                f"{min(seen)!r}; generate from the training split of this pack"
+            )
+    elif isinstance(part, LabelledFaces):
+        others = sorted(set(part.folds.tolist()) - {TRAIN})
+        if others:
+            raise LeakageError(
+                f"synthetic images are mixed with training faces only; this real part is of split {', '.join(others)}"
+            )
+
+
+def _synthetic(part: Any) -> np.ndarray:
+    return np.full(len(part), bool(getattr(part, "is_synthetic", False)))

@@ -1,0 +1,102 @@
+"""True pairs from single photographs: a real face and a pseudo-source made of it.
+
+The pseudo-source is the face with another expression's shape (a warp to a donor's shape), its mouth filled with
+another face's, and the places where expressions show (cheeks, forehead, around mouth and eyes) blurred or re-lit at
+random. Restoring the photograph from it teaches the generator exactly what a warp cannot do: mouth interiors, wrinkles,
+shading, sharpness.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.models.warp import shape_flow, warp_image
+
+__all__ = ["expression_zone", "gaussian_blur", "mouth_mask", "pseudo_source"]
+
+_INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
+_OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
+#: Centres of the places where an expression shows, with radii as fractions of the face size.
+_ZONES = [(13, 0.2), (205, 0.14), (425, 0.14), (9, 0.13), (105, 0.11), (334, 0.11), (33, 0.08), (263, 0.08), (152, 0.12)]
+
+
+def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
+    """Inside of the lips, ``(B, 1, size_px, size_px)`` in [0, 1], edges softened over about a pixel."""
+    out = np.zeros((len(dense), size_px, size_px), np.float32)
+    points = dense[:, _INNER_LIPS, :2].detach().cpu().numpy()
+    for mask, ring in zip(out, points, strict=True):
+        cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1.0, shift=4)
+    soft = F.avg_pool2d(torch.from_numpy(out)[:, None], 3, 1, 1)
+    return soft.to(dense.device)
+
+
+def expression_zone(dense: Tensor, weights: Tensor, size_px: int) -> Tensor:
+    """Soft blobs over the zones, ``(B, 1, h, w)`` at half size; ``weights (B, 9)`` in [0, 1] switch them."""
+    side = size_px // 2
+    axis = (torch.arange(side, device=dense.device) + 0.5) * (size_px / side) - 0.5
+    out = torch.zeros(len(dense), side, side, device=dense.device)
+    for k, (point, radius) in enumerate(_ZONES):
+        sigma = radius * size_px * 0.6
+        centre = dense[:, point, :2]
+        gx = torch.exp(-0.5 * ((axis - centre[:, :1]) / sigma) ** 2)
+        gy = torch.exp(-0.5 * ((axis - centre[:, 1:]) / sigma) ** 2)
+        out = torch.maximum(out, weights[:, k, None, None] * gy[:, :, None] * gx[:, None, :])
+    return out[:, None]
+
+
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Separable blur, reflected borders."""
+    radius = max(1, int(2.5 * sigma))
+    t = torch.arange(-radius, radius + 1, dtype=torch.float32, device=x.device)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(x.dtype)
+    c = x.shape[1]
+    x = F.pad(x, [radius] * 4, mode="reflect")
+    x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
+    return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
+
+
+def pseudo_source(
+    faces: Tensor, dense: Tensor, other: Tensor, mouths: Tensor, mouth_dense: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Pseudo-sources of real faces.
+
+    Args:
+        faces: real faces, ``(B, 3, H, W)`` in [-1, 1]; dense: their landmarks, ``(B, 478, 3)``.
+        other: the same faces' landmarks under another expression, ``(B, 478, 3)``.
+        mouths, mouth_dense: other faces whose mouth interiors are borrowed, same shapes.
+        rng: source of all randomness.
+
+    Returns:
+        ``(B, 3, H, W)`` in [-1, 1]: photographs in the shape ``other``, without the true appearance of the mouth.
+    """
+    size, n = faces.shape[-1], len(faces)
+    # Fill the true mouth interior with a lip tone between its own and dark, so that nothing leaks through the seam.
+    inside = mouth_mask(dense, size)
+    index = dense[:, _OUTER_LIPS, :2].mul(2.0 / size).sub(1.0)[:, :, None]
+    lips = F.grid_sample(faces, index, align_corners=False).mean((2, 3))[:, :, None, None]
+    tone = torch.rand(n, 1, 1, 1, generator=rng)
+    fill = lips * tone + (1 - tone) * -0.8
+    filled = faces + inside * (fill - faces)
+    source = warp_image(filled, shape_flow(dense, other, size))
+
+    borrowed = warp_image(mouths, shape_flow(mouth_dense, other, size))
+    place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8)
+    source = source + place * (borrowed - source)
+
+    # Blur and re-light the zones; the amounts differ per face, the zones are switched one by one.
+    switches = (torch.rand(n, len(_ZONES), generator=rng) < 0.5).float()
+    zone = F.interpolate(
+        expression_zone(other, switches, size), size=(size, size), mode="bilinear", align_corners=False
+    )
+    sigma = float(torch.empty(()).uniform_(0.8, 3.0, generator=rng))
+    light = torch.randn(n, 1, size // 16, size // 16, generator=rng) * 0.18
+    light = F.interpolate(light, size=(size, size), mode="bicubic", align_corners=False)
+    use_blur = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float()
+    use_light = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float()
+    source = source + zone * use_blur * (gaussian_blur(source, sigma) - source)
+    return (source + zone * use_light * light).clamp(-1, 1)

@@ -1,0 +1,255 @@
+"""The paper's training step: several critic steps, then one generator step (eqs. 1–4, 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lssl_augment.errors import DataError
+from lssl_augment.faces.side_image import side_image
+from lssl_augment.models.critic import Critic
+from lssl_augment.models.paper_generator import PaperGenerator
+from lssl_augment.models.presets import build_critic, build_generator
+from lssl_augment.training import losses
+from lssl_augment.training.batches import FaceBatch, FaceSampler, TrainingFaces
+from lssl_augment.training.config import TrainConfig, from_mapping
+from lssl_augment.training.objective import Preview, Release
+
+__all__ = ["PaperObjective", "PaperOptions", "learning_rate_factor", "preview_rows"]
+
+
+@dataclass(frozen=True)
+class PaperOptions:
+    """Numbers of the paper's objective; the defaults are the paper's.
+
+    Attributes:
+        lambda_bi, lambda_id, lambda_p, lambda_gp, lambda_cls: weights of the losses.
+        critic_steps: critic steps before each generator step.
+        lr, beta1, beta2: of Adam, for both networks.
+        constant_share: share of the run at full learning rate; then it falls linearly to 0.
+        flip: mirror half of the faces.
+        parser: weights of a face parser for L_p (eq. 5); None leaves the term out.
+    """
+
+    lambda_bi: float = 10.0
+    lambda_id: float = 10.0
+    lambda_p: float = 10.0
+    lambda_gp: float = 10.0
+    lambda_cls: float = 1.0
+    critic_steps: int = 5
+    lr: float = 1e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    constant_share: float = 0.5
+    flip: bool = True
+    parser: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.parser is not None:
+            raise DataError(
+                f"objective.parser={self.parser!r}: this version has no face parser, so the loss of eq. 5 "
+                "cannot be added; leave objective.parser unset"
+            )
+        if self.critic_steps < 1 or not self.lr > 0:
+            raise DataError(
+                f"critic_steps must be at least 1 and lr positive; got {self.critic_steps} and {self.lr}"
+            )
+        if not 0 <= self.constant_share <= 1:
+            raise DataError(f"constant_share must be in [0, 1]; got {self.constant_share}")
+
+
+def learning_rate_factor(progress: float, constant_share: float) -> float:
+    """1 for the first ``constant_share`` of the run, then linearly down to 0."""
+    if progress < constant_share:
+        return 1.0
+    return (1.0 - progress) / max(1e-12, 1.0 - constant_share)
+
+
+def preview_rows(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of a preview: classes take turns, each giving its first faces."""
+    seen: dict[int, int] = {}
+    turn = np.empty(len(labels), np.int64)
+    for row, label in enumerate(labels.tolist()):
+        turn[row] = seen[label] = seen.get(label, -1) + 1
+    return np.lexsort((labels, turn))[:count]
+
+
+class PaperObjective:
+    """LSSL as published; see :class:`lssl_augment.training.objective.Objective`.
+
+    Args:
+        config: ``config.objective`` holds what differs from :class:`PaperOptions`.
+        faces: what to train on.
+
+    Raises:
+        DataError: unknown numbers, or a face size that the networks cannot work at.
+    """
+
+    def __init__(self, config: TrainConfig, faces: TrainingFaces) -> None:
+        self.options = from_mapping(PaperOptions, config.objective)
+        self.config = config
+        self.faces = faces
+        self.device = torch.device(config.device)
+        self.classes = len(faces.vocabulary)
+        preset = config.networks
+        if preset.generator.get("side_channels", 1) != 1 or preset.critic.get("side_channels", 1) != 1:
+            raise DataError("the paper's side image has one channel; leave side_channels at 1")
+        # First weights come from the seed, and the caller's global generator stays as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            generator = build_generator(preset, self.classes, faces.face_size_px)
+            critic = build_critic(preset, self.classes, faces.face_size_px)
+        assert isinstance(generator, PaperGenerator)
+        assert isinstance(critic, Critic)
+        self._memory = torch.channels_last if config.channels_last else torch.contiguous_format
+        self._generator = generator.to(self.device, memory_format=self._memory)  # type: ignore[call-overload]
+        self._critic = critic.to(self.device, memory_format=self._memory)  # type: ignore[call-overload]
+        self.modules: dict[str, nn.Module] = {"generator": self._generator, "critic": self._critic}
+        betas = (self.options.beta1, self.options.beta2)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            name: torch.optim.Adam(module.parameters(), lr=self.options.lr, betas=betas)
+            for name, module in self.modules.items()
+        }
+        self.sampler = FaceSampler(
+            faces, config.batch, config.seed, flip=self.options.flip, balanced=config.balanced
+        )
+        self.random = torch.Generator().manual_seed(config.seed)
+        self._preview = self.sampler.take(preview_rows(faces.labels, config.sheet_sources))
+
+    @classmethod
+    def faces_per_step(cls, config: TrainConfig) -> int:
+        """Each critic step takes a batch of its own; the generator step uses the last one again."""
+        return config.batch * from_mapping(PaperOptions, config.objective).critic_steps
+
+    @property
+    def generator(self) -> nn.Module:
+        """The generator in training."""
+        return self._generator
+
+    def step(self, progress: float, step_index: int) -> dict[str, float | Tensor]:
+        """``critic_steps`` critic steps and one generator step; returns every term of eq. 7."""
+        options = self.options
+        lr = options.lr * learning_rate_factor(progress, options.constant_share)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        values: dict[str, Tensor] = {}
+        for _ in range(options.critic_steps):
+            images, sides, own = self._pairs(self.sampler.next())
+            targets = self._targets(len(images))
+            values.update(self._critic_step(images, sides, own, targets))
+        values.update(self._generator_step(images, sides, own, targets))
+        return {**{name: value.detach() for name, value in values.items()}, "lr": lr}
+
+    def preview(self, generator: nn.Module) -> Preview:
+        """Every class as target, for faces of each class in turn."""
+        assert isinstance(generator, PaperGenerator)
+        images, sides, _ = self._pairs(self._preview)
+        edits = []
+        with torch.inference_mode(), self._autocast():
+            latent = generator.encode(images, sides)
+            for label in range(self.classes):
+                attributes = self._one_hot(torch.full((len(images),), label, device=self.device))
+                edits.append(generator.decode(latent, attributes)[0].float())
+        return Preview(images.cpu(), torch.stack(edits, dim=1).cpu(), self.faces.vocabulary.names)
+
+    def release(self, generator: nn.Module) -> Release:
+        """Weights of the generator and the numbers to build it from."""
+        preset = self.config.networks
+        architecture = {"preset": preset.name, "kind": preset.kind, "generator": dict(preset.generator)}
+        return Release(generator.state_dict(), architecture)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sampler and random generator."""
+        return {"sampler": self.sampler.state_dict(), "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.sampler.load_state_dict(state["sampler"])
+        self.random.set_state(state["random"])
+
+    def _critic_step(self, x: Tensor, s: Tensor, own: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        options = self.options
+        with torch.no_grad(), self._autocast():
+            fake = self._generator(x, s, target)
+        with self._autocast():
+            real_out = self._critic(x, s)
+            fake_out = self._critic(*fake)
+        share = torch.rand(len(x), generator=self.random).to(self.device)
+        between = losses.interpolate_pairs((x, s), fake, share)
+        penalty = losses.gradient_penalty(lambda image, side: self._critic(image, side).src, between)
+        gan = losses.wgan_loss(real_out.src, fake_out.src, penalty, options.lambda_gp)
+        cls_real = losses.attribute_loss(real_out.cls, own)
+        loss = losses.critic_loss(gan, cls_real, options.lambda_cls)
+        self.optimizers["critic"].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizers["critic"].step()
+        return {
+            "critic/total": loss,
+            "critic/gan": gan,
+            "critic/penalty": penalty,
+            "critic/cls_real": cls_real,
+            "critic/accuracy_real": _accuracy(real_out.cls, own),
+        }
+
+    def _generator_step(self, x: Tensor, s: Tensor, own: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        options = self.options
+        self._critic.requires_grad_(False)  # its gradients would be thrown away
+        with self._autocast():
+            latent = self._generator.encode(x, s)
+            fake = self._generator.decode(latent, target)
+            fake_latent = self._generator.encode(*fake)
+            back = self._generator.decode(fake_latent, own)
+            judged = self._critic(*fake)
+        bidirectional = losses.bidirectional_loss((x, s), back, latent, fake_latent)
+        identity = losses.identity_loss(fake[0], x)
+        cls_fake = losses.attribute_loss(judged.cls, target)
+        loss = losses.generator_loss(
+            judged.src,
+            bidirectional=bidirectional,
+            cls_fake=cls_fake,
+            identity=identity,
+            lambda_bi=options.lambda_bi,
+            lambda_cls=options.lambda_cls,
+            lambda_id=options.lambda_id,
+        )
+        self.optimizers["generator"].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizers["generator"].step()
+        self._critic.requires_grad_(True)
+        return {
+            "generator/total": loss,
+            "generator/gan": -judged.src.float().mean(),
+            "generator/bidirectional": bidirectional,
+            "generator/cls_fake": cls_fake,
+            "generator/identity": identity,
+            "generator/accuracy_fake": _accuracy(judged.cls, target),
+        }
+
+    def _pairs(self, batch: FaceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces, side images and own attributes of a batch, on the device."""
+        batch = batch.to(self.device)
+        sides = side_image(batch.points68, self.faces.face_size_px, self.faces.face_size_px)
+        images = batch.images.contiguous(memory_format=self._memory)
+        return images, sides.contiguous(memory_format=self._memory), self._one_hot(batch.labels)
+
+    def _targets(self, count: int) -> Tensor:
+        labels = torch.randint(self.classes, (count,), generator=self.random)
+        return self._one_hot(labels.to(self.device))
+
+    def _one_hot(self, labels: Tensor) -> Tensor:
+        return F.one_hot(labels, self.classes).float()
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+
+def _accuracy(logits: Tensor, attributes: Tensor) -> Tensor:
+    return (logits.detach().argmax(1) == attributes.argmax(1)).float().mean()

@@ -1,0 +1,157 @@
+"""Fit :class:`ExpressionShapes` to labelled dense landmarks: template, neutral predictor, expression space, donors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from torch import Tensor
+
+from lssl_augment.errors import DataError
+from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes, _procrustes
+
+__all__ = ["fit_expression_shapes", "typicality"]
+
+
+def _ridge(inputs: np.ndarray, outputs: np.ndarray, strength: float) -> np.ndarray:
+    gram = inputs.T @ inputs
+    penalty = strength * np.trace(gram) / len(gram) * np.eye(len(gram))
+    penalty[-1, -1] = 0.0  # the constant is free
+    return np.linalg.solve(gram + penalty, inputs.T @ outputs)
+
+
+def _nearest_psd(matrix: np.ndarray, floor: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * np.maximum(values, floor)) @ vectors.T
+
+
+def typicality(coefficients: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Out-of-fold probability of each face's own label, from shape alone (class-balanced logistic regression).
+
+    Args:
+        coefficients: ``(N, K)``; labels: ``(N,)``; subjects: ``(N,)``, kept apart between folds.
+    """
+    scaled = coefficients / coefficients.std(0)
+    out = np.zeros(len(labels))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    for train, test in GroupKFold(5).split(scaled[order], groups=subjects[order]):
+        model = LogisticRegression(class_weight="balanced", C=0.05, max_iter=500)
+        model.fit(scaled[order[train]], labels[order[train]])
+        proba = model.predict_proba(scaled[order[test]])
+        column = {c: i for i, c in enumerate(model.classes_)}
+        out[order[test]] = [p[column[c]] if c in column else 0.0 for p, c in zip(proba, labels[order[test]], strict=True)]
+    return out
+
+
+def fit_expression_shapes(
+    dense: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    num_classes: int,
+    neutral: int,
+    *,
+    components: int = 48,
+    donors_per_class: int = 400,
+    max_yaw_deg: float = 25.0,
+    typical_share: float = 0.6,
+    ridge: float = 3e-3,
+    seed: int = 0,
+) -> ExpressionShapes:
+    """Fit the shape statistics and choose the donors.
+
+    Args:
+        dense: ``(N, 478, 3)`` landmarks of aligned faces; labels: ``(N,)`` in ``[0, num_classes)``; subjects: ``(N,)``.
+        neutral: label of the neutral expression.
+        typical_share: share of each class kept as donors, the most typical by :func:`typicality`.
+
+    Raises:
+        DataError: when a class has fewer than eight usable faces.
+    """
+    mirror = torch.tensor([1.0, -1.0, -1.0])
+    points = torch.from_numpy(np.asarray(dense, np.float32)) * mirror
+    is_neutral = torch.from_numpy(labels == neutral)
+    template = points[is_neutral].mean(0)
+    for _ in range(4):
+        scale, rotation, shift = _procrustes(points[:, RIGID], template[RIGID])
+        shapes = scale[:, None, None] * (points @ rotation) + shift[:, None]
+        template = shapes[is_neutral].mean(0)
+    yaw = torch.rad2deg(torch.atan2(rotation[:, 0, 2], rotation[:, 2, 2])).abs().numpy()
+
+    flat = shapes.flatten(1).double().numpy()
+    rigid = np.concatenate([shapes[:, RIGID].flatten(1).double().numpy(), np.ones((len(flat), 1))], axis=1)
+    calm = (labels == neutral) & (yaw < 2 * max_yaw_deg)
+    neutral_map = _ridge(rigid[calm], flat[calm], ridge)
+    residue = flat - rigid @ neutral_map
+    offset = residue[calm].mean(0)
+    residue = residue - offset
+
+    # Components of the balanced second moment: rare expressions shape the space as much as common ones.
+    frontal = yaw < max_yaw_deg
+    weight = np.zeros(len(labels))
+    for c in range(num_classes):
+        rows = (labels == c) & frontal
+        if rows.sum() < 8:
+            raise DataError(f"class {c} has {int(rows.sum())} usable faces; at least 8 are needed to learn its shapes")
+        weight[rows] = 1.0 / rows.sum()
+    _, _, vh = np.linalg.svd(np.sqrt(weight)[frontal, None] * residue[frontal], full_matrices=False)
+    basis = vh[:components]
+    coefficients = residue @ basis.T
+
+    # Two covariances: identity leftovers from subjects seen neutral more than once, the rest is expression.
+    rows = np.flatnonzero((labels == neutral) & frontal)
+    groups = [g for g in _groups(subjects[rows], rows) if len(g) > 1]
+    within = sum(_scatter(coefficients[g] - coefficients[g].mean(0)) for g in groups)
+    within = within / max(1, sum(len(g) - 1 for g in groups))
+    neutral_cov = np.cov(coefficients[rows].T)
+    floor = 1e-3 * np.trace(neutral_cov) / components
+    identity = _nearest_psd(neutral_cov - within, floor)
+    means, gains = [], []
+    for c in [*range(num_classes), -1]:
+        chosen = frontal if c < 0 else (labels == c) & frontal
+        mean = np.average(coefficients[chosen], axis=0, weights=weight[chosen] if c < 0 else None)
+        spread = coefficients[chosen] - mean
+        w = weight[chosen] / weight[chosen].sum()
+        total = (spread * w[:, None]).T @ spread
+        trust = len(spread) / (len(spread) + 100.0)  # few faces: lean on the neutral covariance, doubled
+        total = trust * total + (1 - trust) * 2.0 * neutral_cov
+        varying = _nearest_psd(total - identity, floor)
+        means.append(mean)
+        gains.append(varying @ np.linalg.inv(varying + identity))
+
+    model = ExpressionShapes(
+        template=template,
+        neutral_map=torch.from_numpy(neutral_map).float(),
+        basis=torch.from_numpy(basis.copy()).float(),
+        offset=torch.from_numpy(offset).float(),
+        class_mean=torch.from_numpy(np.stack(means)).float(),
+        expression_gain=torch.from_numpy(np.stack(gains)).float(),
+        donors=torch.zeros(0, components),
+        donor_labels=torch.zeros(0, dtype=torch.int64),
+    )
+    typical = typicality(coefficients, labels, subjects, seed)
+    expression = model.expression(torch.from_numpy(coefficients).float(), torch.from_numpy(labels))
+    chosen = []
+    for c in range(num_classes):
+        pool = np.flatnonzero((labels == c) & frontal)
+        keep = min(donors_per_class, max(8, int(len(pool) * typical_share)))
+        chosen.append(pool[np.argsort(-typical[pool], kind="stable")[: max(keep, 1)]])
+    index = np.concatenate(chosen)
+    model.donors = expression[index].contiguous()
+    model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
+    return model
+
+
+def _groups(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    order = np.argsort(keys, kind="stable")
+    _, starts = np.unique(keys[order], return_index=True)
+    return np.split(rows[order], starts[1:])
+
+
+def _scatter(centred: np.ndarray) -> np.ndarray:
+    return centred.T @ centred
+
+
+def as_tensors(model: ExpressionShapes) -> dict[str, Tensor]:
+    """The model as named tensors, for a weights file."""
+    return dict(vars(model))
