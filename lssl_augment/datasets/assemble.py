@@ -67,10 +67,10 @@ def assemble(
         elif seen[row.file][1] == word:
             left_out.append((row.file, LISTED_TWICE))
         else:
-            other, others_word = seen[row.file]
+            first, firsts_word = seen[row.file]
             raise DataError(
-                f"{row.where}: {row.file} is {word or 'unlabelled'} here and {others_word or 'unlabelled'} at "
-                f"{other.where}; keep one of them"
+                f"{row.where}: {row.file} is listed as {word or 'unlabelled'}, but at {first.where} as "
+                f"{firsts_word or 'unlabelled'}; keep one of the two"
             )
     splits = _splits([row for row, _ in seen.values()], [word for _, word in seen.values()], options.seed)
     landmarks = LandmarkFile.read(tree)
@@ -95,7 +95,7 @@ def _splits(rows: list[Row], words: list[str], seed: int) -> list[str]:
             raise DataError(f"{row.where}: the split is empty; give one to every file or to none")
         if home.setdefault(row.subject, row.split) != row.split:
             raise LeakageError(
-                f"{row.where}: subject {row.subject!r} is in two splits, {home[row.subject]} and {row.split}; take "
-                "the split away to have the faces split by subject"
+                f"{row.where}: subject {row.subject!r} is in {home[row.subject]} and in {row.split}; "
+                "take the split away to have the faces split by subject"
             )
     return [row.split for row in rows]

@@ -33,8 +33,8 @@ def read_csv_list(root: Path, options: ReadOptions) -> RecordTable:
         lists = [name for name in tree.top() if name.lower().endswith(".csv")]
         if len(lists) != 1:
             raise DataError(
-                f"{root}: looked for one CSV file, found {len(lists)} ({tree.found()}); expected {LAYOUT}. --root may "
-                "name the CSV file itself"
+                f"{root}: looked for one CSV file, found {len(lists)} ({tree.found()}); expected {LAYOUT}. "
+                "--root may name the CSV file itself"
             )
         name = lists[0]
     rows = []

@@ -23,8 +23,8 @@ from lssl_augment.errors import DataError
 __all__ = ["BAD_PIXELS", "LAYOUT", "read_fer2013"]
 
 LAYOUT = (
-    "train/, public_test/ and private_test/ with class folders, or Kaggle's train/ and test/, or fer2013.csv or "
-    "icml_face_data.csv (columns emotion, Usage, pixels)"
+    "train/, public_test/ and private_test/ with class folders, or Kaggle's train/ and test/, or fer2013.csv "
+    "or icml_face_data.csv (columns emotion, Usage, pixels)"
 )
 BAD_PIXELS = "pixels are not 48×48 numbers in 0–255"
 
@@ -40,8 +40,8 @@ _FOLDERS = {
 _USAGES = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
 _SIDE_PX = 48
 _MIXED_TEST = (
-    "the folder test/ of this copy mixes FER2013's public and private test faces; they cannot be told apart, so its "
-    "split is called 'test'"
+    "the folder test/ of this copy mixes FER2013's public and private test faces; they cannot be told apart, "
+    "so its split is called 'test'"
 )
 
 
@@ -63,8 +63,8 @@ def read_fer2013(root: Path, options: ReadOptions) -> RecordTable:
     rows, skipped = list_class_folders(tree, _FOLDERS, lambda file: file)
     if not rows or not all(row.split for row in rows):
         raise DataError(
-            f"{root} is not fer2013: looked for fer2013.csv, icml_face_data.csv or folders train/, public_test/, "
-            f"private_test/, test/, found {tree.found()}; expected {LAYOUT}"
+            f"{root} is not fer2013: looked for fer2013.csv, icml_face_data.csv or folders train/, "
+            f"public_test/, private_test/, test/, found {tree.found()}; expected {LAYOUT}"
         )
     notes = [_MIXED_TEST] if any(row.split == "test" for row in rows) else []
     return assemble("fer2013", tree, rows, BASIC7, options, skipped, notes)

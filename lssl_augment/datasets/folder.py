@@ -41,8 +41,8 @@ def read_folder(root: Path, options: ReadOptions) -> RecordTable:
     rows, skipped = list_class_folders(tree, _SPLITS, options.subject_of)
     if not rows:
         raise DataError(
-            f"{root}: looked for folders of images named after expressions, found {tree.found()}; expected a folder "
-            f"or zip archive with {LAYOUT}"
+            f"{root}: looked for folders of images named after expressions, found {tree.found()}; expected a "
+            f"folder or zip archive with {LAYOUT}"
         )
     return assemble("folder", tree, rows, BASIC8, options, skipped)
 

@@ -29,8 +29,8 @@ def read_lfw_expressions(root: Path, options: ReadOptions) -> RecordTable:
     tree = FileTree(root)
     if "labels.csv" not in tree:
         raise DataError(
-            f"{root} is not lfw-expressions: looked for labels.csv, found {tree.found()}; expected a folder or zip "
-            f"archive with {LAYOUT}"
+            f"{root} is not lfw-expressions: looked for labels.csv, found {tree.found()}; expected a folder "
+            f"or zip archive with {LAYOUT}"
         )
     table = read_table(tree, "labels.csv", required=("file", "subject", "expression"))
     rows = [Row(row["file"], row["expression"], row["subject"] or row["file"], row.where) for row in table]

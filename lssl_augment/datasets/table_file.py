@@ -34,25 +34,21 @@ def read_table(tree: FileTree, name: str, required: Sequence[str]) -> Iterator[T
     Raises:
         DataError: not UTF-8 text, no header, a required column missing, or a line of another length.
     """
-    reader = _reader(tree, name)
-    columns = _header(reader, name)
+    lines = _lines(tree, name)
+    columns = _header(lines, name)
     missing = [column for column in required if column not in columns]
     if missing:
         raise DataError(
-            f"{name}: column {', '.join(missing)} is missing; it has {', '.join(columns)}. The first line must name "
-            f"at least {', '.join(required)}"
+            f"{name}: column {', '.join(missing)} is missing; it has {', '.join(columns)}. The first line "
+            f"must name at least {', '.join(required)}"
         )
-    try:
-        for cells in reader:
-            where = f"{name} line {reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(columns):
-                raise DataError(f"{where}: {len(cells)} cells under {len(columns)} columns")
-            stripped = (cell.strip() for cell in cells)
-            yield TableRow(dict(zip(columns, stripped, strict=True)), where, reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{name} line {reader.line_num}: {error}") from error
+    for line, cells in lines:
+        if not any(cells):
+            continue
+        where = f"{name} line {line}"
+        if len(cells) != len(columns):
+            raise DataError(f"{where}: {len(cells)} cells under {len(columns)} columns")
+        yield TableRow(dict(zip(columns, cells, strict=True)), where, line)
 
 
 def column_names(tree: FileTree, name: str) -> tuple[str, ...]:
@@ -61,21 +57,28 @@ def column_names(tree: FileTree, name: str) -> tuple[str, ...]:
     Raises:
         DataError: not UTF-8 text, or no header.
     """
-    return _header(_reader(tree, name), name)
+    return _header(_lines(tree, name), name)
 
 
-def _reader(tree: FileTree, name: str) -> csv.reader:  # type: ignore[valid-type]
+def _lines(tree: FileTree, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and stripped cells."""
     try:
         text = tree.read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text: {error}") from error
     first = text.split("\n", 1)[0]
     separator = next((mark for mark in ",;\t" if mark in first), ",")
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        for cells in reader:
+            yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise DataError(f"{name} line {reader.line_num}: {error}") from error
 
 
-def _header(reader: csv.reader, name: str) -> tuple[str, ...]:  # type: ignore[valid-type]
-    columns = tuple(cell.strip().lower() for cell in next(iter(reader), []))
+def _header(lines: Iterator[tuple[int, list[str]]], name: str) -> tuple[str, ...]:
+    _, cells = next(lines, (0, []))
+    columns = tuple(cell.lower() for cell in cells)
     if not any(columns):
         raise DataError(f"{name} is empty; its first line must name the columns")
     if len(set(columns)) != len(columns):

@@ -57,6 +57,8 @@ class AugmentedFaces:
 
     def faces(self, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(self._sources), (len(wanted),), generator=generator)
+        # The run's generator decides here too, whatever was made for other runs before.
+        self._augment.set_epoch(int(torch.randint(2**31, (1,), generator=generator)))
         images, labels = self._augment(self._sources.images[rows], self._sources.labels[rows])
         made = FaceTable(images, labels, self._sources.subjects[rows.numpy()], self._sources.classes)
         return made.at(self._size_px).images, labels

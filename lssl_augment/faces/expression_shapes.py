@@ -45,6 +45,10 @@ _CHEEKS = (
 #: Dense points that steer the warp.
 WARP_POINTS = sorted(set(_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
 
+#: Upper and lower points of lids and inner lips that must not pass each other.
+_UPPER = [159, 158, 160, 161, 157, 173, 246, 386, 385, 387, 388, 384, 398, 466, 13, 82, 312, 81, 311, 80, 310, 191, 415]
+_LOWER = [145, 153, 144, 163, 154, 155, 7, 374, 380, 373, 390, 381, 382, 249, 14, 87, 317, 178, 402, 88, 318, 95, 324]
+
 _MIRROR_YZ = (1.0, -1.0, -1.0)
 
 
@@ -115,9 +119,16 @@ class ExpressionShapes:
         return mean + torch.einsum("bij,bj->bi", self.expression_gain[row], coefficients - mean)
 
     def displace(self, dense: Tensor, back: Tensor, change: Tensor) -> Tensor:
-        """Dense points moved by a change of expression coefficients ``(B, K)``, in the face's own pose."""
+        """Dense points moved by a change of expression coefficients ``(B, K)``, in the face's own pose.
+
+        Lids and lips close but do not pass each other, as the sum of two shapes could make them.
+        """
         delta = (change @ self.basis).view(len(change), -1, 3)
-        return dense + delta @ back
+        moved = dense + delta @ back
+        overlap = (moved[:, _UPPER, 1] - moved[:, _LOWER, 1]).clamp_min(0) / 2
+        moved[:, _UPPER, 1] -= overlap
+        moved[:, _LOWER, 1] += overlap
+        return moved
 
     def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """One donor mixture per row: coefficients ``(B, K)`` that depend on the row's target and seed alone.

@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows: two processes on one file are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FORMAT", "SCHEMA_VERSION", "TEXT_COLUMNS", "PackWriter"]
+__all__ = ["FORMAT", "SCHEMA_VERSION", "TEXT_COLUMNS", "PackWriter", "check_out"]
 
 FORMAT = "lssl-augment/face-pack"
 SCHEMA_VERSION = 1
@@ -35,6 +35,18 @@ TEXT_COLUMNS = ("subjects", "files", "split")
 #: Room kept for what HDF5 itself writes between two blocks.
 _SLACK_BYTES = 4 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_out(path: Path, overwrite: bool) -> None:
+    """Say before any work that a file cannot be written here.
+
+    Raises:
+        DataError: it is a folder, or it exists and is not to be replaced.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file to write, such as {path / 'faces.h5'}")
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists; choose another --out, or replace it with --overwrite")
 
 
 class PackWriter:
@@ -64,12 +76,7 @@ class PackWriter:
     ) -> None:
         self.path = Path(path).absolute()
         self.vocabulary, self.dataset, self.face_size_px = vocabulary, dataset, face_size_px
-        if self.path.is_dir():
-            raise DataError(
-                f"{self.path} is a folder; name a file to write, such as {self.path / 'faces.h5'}"
-            )
-        if self.path.exists() and not overwrite:
-            raise DataError(f"{self.path} exists; choose another --out, or replace it with --overwrite")
+        check_out(self.path, overwrite)
         self._temporary = self.path.with_name(f".{self.path.name}.tmp")
         self._texts: dict[str, list[str]] = {column: [] for column in TEXT_COLUMNS}
         self._labels: list[np.ndarray] = []
@@ -134,22 +141,22 @@ class PackWriter:
             self._texts[column] += [str(value) for value in values]
 
     def skip(self, file: str, reason: str) -> None:
-        """Note a file that was left out, and why."""
+        """Note a file that was left out, and why: ``"reason"`` or ``"reason: detail"``."""
         self._skipped.append((str(file), str(reason)))
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Split → class → faces so far, in the vocabulary's order; unlabelled faces are not counted."""
+        """Split (``train`` first) → class → faces so far; unlabelled faces are not counted."""
         labels = np.concatenate([np.zeros(0, np.int64), *self._labels]).tolist()
         seen = Counter(zip(self._texts["split"], labels, strict=True))
         names = self.vocabulary.names
-        splits = dict.fromkeys(self._texts["split"])
+        splits = sorted(set(self._texts["split"]), key=lambda split: (split != "train", split))
         return {split: {name: seen[split, i] for i, name in enumerate(names)} for split in splits}
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Reason → files left out so far, most frequent reason first."""
-        return dict(Counter(reason for _, reason in self._skipped).most_common())
+        """Reason → files left out so far, most frequent first; details behind a colon are left away."""
+        return dict(Counter(reason.partition(": ")[0] for _, reason in self._skipped).most_common())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:

@@ -2,7 +2,8 @@
 
 Beside the paper's attribute head, the attribute enters D_src itself by projection (Miyato and Koyama 2018): the
 question is "is this a real face of *this* expression", which an edit that merely pleases a classifier does not
-answer. Spectral norm replaces the gradient penalty. Intermediate features are returned for feature matching.
+answer. Group norm inside; no gradient penalty: the restoration of real faces holds the generator, and with spectral
+norm the critic learned almost nothing in the steps a CPU affords. Intermediate features serve feature matching.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 __all__ = ["ConditionalCritic", "ConditionalOutput"]
 
@@ -41,13 +41,12 @@ class ConditionalCritic(nn.Module):
         inputs, layers = 3 + side_channels, []
         for i in range(depth):
             outputs = width * min(2**i, 8)
-            conv = spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1))
-            layers.append(nn.Sequential(conv, nn.LeakyReLU(0.2)))
+            layers.append(_layer(inputs, outputs, 4, 2, norm=i > 0))
             inputs = outputs
         self.trunk = nn.ModuleList(layers)
-        self.mix = nn.Sequential(spectral_norm(nn.Conv2d(inputs, inputs, 3, 1, 1)), nn.LeakyReLU(0.2))
-        self.src_head = spectral_norm(nn.Conv2d(inputs, 1, 3, padding=1))
-        self.projection = spectral_norm(nn.Linear(num_attributes, inputs, bias=False))
+        self.mix = _layer(inputs, inputs, 3, 1)
+        self.src_head = nn.Conv2d(inputs, 1, 3, padding=1)
+        self.projection = nn.Linear(num_attributes, inputs, bias=False)
         self.cls_head = nn.Linear(inputs, num_attributes)
 
     def forward(self, images: Tensor, sides: Tensor, y: Tensor) -> ConditionalOutput:
@@ -60,3 +59,10 @@ class ConditionalCritic(nn.Module):
         affinity = torch.einsum("bchw,bc->bhw", h.float(), self.projection(y).float())
         src = self.src_head(h).float() + affinity[:, None] / h.shape[1] ** 0.5
         return ConditionalOutput(src, self.cls_head(h.float().mean((2, 3))), features)
+
+
+def _layer(inputs: int, outputs: int, kernel: int, stride: int, norm: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, 1)]
+    if norm:
+        layers.append(nn.GroupNorm(max(1, outputs // 16), outputs))
+    return nn.Sequential(*layers, nn.LeakyReLU(0.2, inplace=True))

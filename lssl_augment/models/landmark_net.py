@@ -208,7 +208,7 @@ def predict_landmarks(net: LandmarkNet, images: Tensor, rounds: int = 2) -> Tens
     _check_rounds(rounds, 1)
     images = images.float()
     points = net.aligned(images)
-    for _ in range(rounds - 1):
+    for _ in range(rounds - 1 if len(images) else 0):
         pairs = zip(images.split(_CHUNK), points.split(_CHUNK), strict=True)
         points = torch.cat([_look_again(net, part, found) for part, found in pairs])
     return points

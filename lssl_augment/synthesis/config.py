@@ -34,8 +34,8 @@ class GenerateConfig:
     """One run of :func:`~lssl_augment.synthesis.generate.generate`.
 
     Args:
-        out: the HDF5 file to make; must end in ``.h5`` or ``.hdf5``. A contact sheet of the same stem (``.png``)
-            comes beside it.
+        out: the HDF5 file to make; must end in ``.h5`` or ``.hdf5``. A contact sheet of the same stem
+            (``.png``) comes beside it.
         per_class: images a class; None where ``targets`` says how many.
         targets: see :func:`~lssl_augment.synthesis.plan.resolve_counts`.
         source: a face pack, a folder of photographs, or None for built-in people.
@@ -47,8 +47,8 @@ class GenerateConfig:
         gate: name or path of the gate; None: no scores.
         min_score: images the gate scores lower are kept and marked not accepted.
         device: ``'auto'`` (CUDA where there is any), ``'cpu'``, ``'cuda'`` …
-        batch: source faces encoded at once, and images edited at once. Part of the run's identity: another batch
-            may round differently.
+        batch: source faces encoded at once, and images edited at once. Part of the run's identity: another
+            batch may round differently.
         resume: go on with an unfinished run of the same arguments. overwrite: replace what is there.
 
     Raises:

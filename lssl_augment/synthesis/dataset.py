@@ -25,7 +25,8 @@ class SyntheticExpressionDataset(LabelledFaces):
         target_transform: called with each label.
         min_score: leave out images the gate scored lower; images without a score are left out too.
         accepted_only: leave out images that were marked as not accepted when the file was made.
-        classes: names in the order of the labels wanted, such as ``real.classes``; other classes are left out.
+        classes: names in the order of the labels wanted, such as ``real.classes``; other classes are left
+            out.
         as_tensor: give uint8 tensors ``(3, H, W)`` instead of PIL images, which is quicker.
 
     Attributes:
@@ -70,7 +71,8 @@ class SyntheticExpressionDataset(LabelledFaces):
                 keep &= scores >= min_score  # false for NaN
             if not keep.any():
                 raise DataError(
-                    f"{Path(path).name}: none of its {len(labels)} images is left with min_score={min_score}, "
+                    f"{Path(path).name}: none of its {len(labels)} images is left with "
+                    f"min_score={min_score}, "
                     f"accepted_only={accepted_only}, classes={self.classes}"
                 )
             self.rows = np.flatnonzero(keep)

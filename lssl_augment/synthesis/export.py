@@ -1,7 +1,7 @@
 """Export a synthetic file as an image folder, WebDataset shards or a CSV index.
 
-Every form keeps the "AI-generated" mark: in the images themselves (XMP and PNG text), in every row of the index,
-and in ``dataset.json`` with the generator's card and licence.
+Every form keeps the "AI-generated" mark: in the images themselves (XMP and PNG text), in every row of the
+index, and in ``dataset.json`` with the generator's card and licence.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class ExportConfig:
     """What to export and how.
 
     Args:
-        path: the synthetic file. out: folder to make (``folder``, ``webdataset``) or CSV file to write (``csv``).
+        path: the synthetic file. out: folder to make (``folder``, ``webdataset``) or CSV file to write
+            (``csv``).
         to: one of ``FORMS``. image_format: ``png`` (exact) or ``jpg`` (quality 95).
         min_score, accepted_only: as of :class:`~lssl_augment.synthesis.dataset.SyntheticExpressionDataset`.
         shard_size: images in a WebDataset shard.
@@ -58,7 +59,9 @@ class ExportConfig:
         if self.to not in FORMS:
             raise DataError(f"to must be one of {', '.join(FORMS)}; got {self.to!r}")
         if self.image_format not in _IMAGE_FORMATS:
-            raise DataError(f"image format must be one of {', '.join(_IMAGE_FORMATS)}; got {self.image_format!r}")
+            raise DataError(
+                f"image format must be one of {', '.join(_IMAGE_FORMATS)}; got {self.image_format!r}"
+            )
         if self.shard_size < 1:
             raise DataError(f"shard size must be at least 1; got {self.shard_size}")
         if self.to == "csv" and self.out.suffix != ".csv":
@@ -79,9 +82,13 @@ def export_synthetic(config: ExportConfig, progress: Progress | None = None) -> 
     )
     if config.out.exists():
         if not config.overwrite:
-            raise DataError(f"{config.out} exists already; choose another name, or replace it with --overwrite")
+            raise DataError(
+                f"{config.out} exists already; choose another name, or replace it with --overwrite"
+            )
         if config.out.is_dir() and not (config.out / "dataset.json").is_file():
-            raise DataError(f"{config.out} is a folder that no export made, so it is not replaced; choose another name")
+            raise DataError(
+                f"{config.out} is a folder that no export made, so it is not replaced; choose another name"
+            )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     fresh = config.out.with_name(config.out.name + ".partial")
     _remove(fresh)
@@ -104,7 +111,7 @@ def export_synthetic(config: ExportConfig, progress: Progress | None = None) -> 
 def _write_folder(
     folder: Path, data: SyntheticExpressionDataset, config: ExportConfig, progress: Progress | None
 ) -> None:
-    """``images/<class>/<row>.png`` and ``index.csv``: what torchvision's ``ImageFolder`` reads at ``images``."""
+    """``images/<class>/<row>.png``, which torchvision's ``ImageFolder`` reads, and ``index.csv``."""
     for name in data.classes:
         (folder / "images" / name).mkdir(parents=True)
 
@@ -121,7 +128,7 @@ def _write_folder(
 def _write_shards(
     folder: Path, data: SyntheticExpressionDataset, config: ExportConfig, progress: Progress | None
 ) -> None:
-    """``shard-000000.tar`` …: of every image ``<row>.png``, ``<row>.cls`` (label) and ``<row>.json`` (its row)."""
+    """``shard-000000.tar`` …: ``<row>.png``, ``<row>.cls`` (label) and ``<row>.json`` of every image."""
     rows = _rows(data, lambda item: f"{data.rows[item]:08d}.{config.image_format}")
     for shard, first in enumerate(range(0, len(data), config.shard_size)):
         with tarfile.open(folder / f"shard-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -176,9 +183,7 @@ def _rows(data: SyntheticExpressionDataset, place: Callable[[int], str]) -> Iter
         }
 
 
-def _write_index(
-    path: Path, rows: Iterator[dict[str, Any]], progress: Progress | None, total: int
-) -> None:
+def _write_index(path: Path, rows: Iterator[dict[str, Any]], progress: Progress | None, total: int) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         first = next(rows)
         writer = csv.DictWriter(file, list(first), lineterminator="\n")

@@ -20,8 +20,8 @@ class Scorer(Protocol):
     identity: str
 
     def __call__(self, images: Tensor, targets: np.ndarray) -> np.ndarray:
-        """Faces ``(R, 3, S, S)`` in [-1, 1] and labels ``(R,)`` → scores ``(R,)`` float32 in [0, 1], NaN where it
-        cannot tell."""
+        """Faces ``(R, 3, S, S)`` in [-1, 1] and labels ``(R,)`` → scores ``(R,)`` float32 in [0, 1], NaN
+        where it cannot tell."""
 
 
 class GateScorer:

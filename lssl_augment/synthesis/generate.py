@@ -17,7 +17,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.synthesis.background import BackgroundWriter
 from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.run import Block, Run, load_parts, resolve_run
-from lssl_augment.synthesis.schema import open_synthetic, partial_path
+from lssl_augment.synthesis.schema import journal_path, open_synthetic, partial_path
 from lssl_augment.synthesis.sheet import contact_sheet, save_sheet, sheet_rows
 from lssl_augment.synthesis.writer import RunFile
 
@@ -43,7 +43,8 @@ class GenerateReport:
         path, sheet: the file and its contact sheet.
         counts, accepted: images of each class, and how many of them the gate let through.
         sources: source faces used. rows_made: rows made by this call, the rest having been there.
-        seconds: of this call: ``sources``, ``network``, ``gate``, ``writing`` (in its own thread) and ``total``.
+        seconds: of this call: ``sources``, ``network``, ``gate``, ``writing`` (in its own thread) and
+            ``total``.
     """
 
     path: Path
@@ -80,8 +81,8 @@ class Estimate:
 def generate(config: GenerateConfig, progress: Progress | None = None) -> GenerateReport:
     """Make the file that ``config`` asks for.
 
-    Killed anywhere and called again with ``resume=True``, it ends with the same file byte for byte on the same
-    machine.
+    Killed anywhere and called again with ``resume=True``, it ends with the same file byte for byte on the
+    same machine.
 
     Raises:
         DataError: arguments that cannot be met, a file in the way, or a disk too small.
@@ -132,6 +133,7 @@ def generate_run(run: Run, progress: Progress | None = None, *, mark_every_s: fl
     if finished:
         with open_synthetic(config.out) as h5:
             _check_same(h5, run)
+        journal_path(config.out).unlink(missing_ok=True)  # a kill right after the last step leaves it
     else:
         file = _start(run)
         # A mark inside a block cannot happen, but a journal may be older than the last block.
@@ -183,12 +185,15 @@ def _check_way(config: GenerateConfig) -> None:
         return
     if partial_path(config.out).exists():
         raise DataError(
-            f"{partial_path(config.out).name} holds an unfinished run; go on with it with --resume, or throw it "
+            f"{partial_path(config.out).name} holds an unfinished run; go on with it with --resume, or throw "
+            "it "
             "away with --overwrite"
         )
     for path in (config.out, config.sheet_path):
         if path.exists():
-            raise DataError(f"{path.name} exists already; choose another --out, or replace it with --overwrite")
+            raise DataError(
+                f"{path.name} exists already; choose another --out, or replace it with --overwrite"
+            )
 
 
 def _start(run: Run) -> RunFile:
@@ -218,7 +223,8 @@ def _check_same(h5: h5py.File, run: Run) -> None:
     differences = differences or others  # the others mostly follow from those that can be named
     if differences:
         raise DataError(
-            f"{run.config.out.name} cannot be resumed, it is another run: {'; '.join(differences)}. Use the arguments "
+            f"{run.config.out.name} cannot be resumed, it is another run: {'; '.join(differences)}. Use the "
+            "arguments "
             "it was started with, or start again with --overwrite"
         )
 

@@ -1,7 +1,7 @@
 """Random numbers keyed on (seed, stream, index) alone.
 
-SplitMix64 (Steele, Lea, Flood 2014) on whole arrays: a few integer operations that give the same words on every
-platform and in every numpy version, so that a plan can be resolved again years later.
+SplitMix64 (Steele, Lea, Flood 2014) on whole arrays: a few integer operations that give the same words on
+every platform and in every numpy version, so that a plan can be resolved again years later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What synthetic and real faces have in common as torch data sets: images in HDF5, labels, classes, transforms."""
+"""What synthetic and real faces have in common as data sets: images in HDF5, labels, classes, transforms."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def choose_classes(stored: Vocabulary, wanted: Sequence[str] | None) -> tuple[li
     """Labels as a user counts them.
 
     Args:
-        stored: the file's vocabulary. wanted: class names in the order of the labels to give out, in the user's
-            own words (``happy`` is ``happiness``); None: as stored.
+        stored: the file's vocabulary. wanted: class names in the order of the labels to give out, in the
+            user's own words (``happy`` is ``happiness``); None: as stored.
 
     Returns:
-        The names, and for each stored label the label to give out, −1 where it is not wanted; shape ``(stored,)``.
+        The names, and for each stored label the label to give out, −1 where it is not wanted; shape
+        ``(stored,)``.
 
     Raises:
         DataError: names that are unknown or repeated, or none of which the file has.
@@ -48,7 +49,9 @@ def choose_classes(stored: Vocabulary, wanted: Sequence[str] | None) -> tuple[li
         raise DataError(f"classes must be distinct; got {list(wanted)}")
     mapping = np.array([words.index(n) if n in words else -1 for n in stored.names])
     if (mapping < 0).all():
-        raise DataError(f"none of the classes {list(wanted)} is in this file; it has: {', '.join(stored.names)}")
+        raise DataError(
+            f"none of the classes {list(wanted)} is in this file; it has: {', '.join(stored.names)}"
+        )
     return list(wanted), mapping
 
 
@@ -59,8 +62,8 @@ class LabelledFaces(Dataset[tuple[Any, Any]]):
     pickle, and work with any number of ``DataLoader`` workers under fork, spawn and forkserver.
 
     Attributes:
-        classes: names, index = label. class_to_idx: the other way round. targets: label of every item (list of
-            int). subjects: who each item shows, shape ``(N,)`` str. folds: the split each item comes from,
+        classes: names, index = label. class_to_idx: the other way round. targets: label of every item (list
+            of int). subjects: who each item shows, shape ``(N,)`` str. folds: the split each item comes from,
             shape ``(N,)`` str. rows: the file's row of every item, shape ``(N,)`` int64.
         held_out_subjects: people known to be kept for testing.
         is_synthetic: whether the faces are generated.
@@ -109,8 +112,8 @@ class LabelledFaces(Dataset[tuple[Any, Any]]):
         """Item ``index``: (image, label).
 
         Returns:
-            The image as a PIL image, or with ``as_tensor`` as a uint8 tensor ``(3, H, W)``, after ``transform``;
-            the label as an int, after ``target_transform``.
+            The image as a PIL image, or with ``as_tensor`` as a uint8 tensor ``(3, H, W)``, after
+            ``transform``; the label as an int, after ``target_transform``.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range: there are {len(self)} items")
@@ -138,8 +141,8 @@ class LabelledFaces(Dataset[tuple[Any, Any]]):
     def _images(self) -> Any:
         if self._handle is None or self._process != os.getpid():
             if self._handle is not None:
-                # Inherited through fork: it shares its file position with the parent. Closing it here leaves the
-                # parent's open; without closing it, HDF5 would hand out the same one again.
+                # Inherited through fork: it shares its file position with the parent. Closing it here leaves
+                # the parent's open; without closing it, HDF5 would hand out the same one again.
                 self._handle.close()
             self._handle = self._open()
             self._process = os.getpid()

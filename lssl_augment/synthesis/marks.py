@@ -1,7 +1,7 @@
 """The machine-readable "AI-generated" mark inside image files.
 
-An XMP packet with IPTC's ``DigitalSourceType`` (what C2PA tools, search engines and photo archives read), and for
-PNG also plain text chunks that any reader shows.
+An XMP packet with IPTC's ``DigitalSourceType`` (what C2PA tools, search engines and photo archives read), and
+for PNG also plain text chunks that any reader shows.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def concat(*parts: Any) -> MixedDataset:
     for part in flat:
         if not hasattr(part, "classes") or not hasattr(part, "targets"):
             raise TypeError(
-                f"{type(part).__name__} has no classes and targets, so nobody can tell whether its labels agree; "
+                f"{type(part).__name__} has no classes and targets, so nobody can tell whether its labels "
+                "agree; "
                 "give both attributes, as torchvision's data sets do"
             )
     for part in flat[1:]:
@@ -77,11 +78,13 @@ def _same_classes(first: Any, second: Any) -> None:
         return
     missing, extra = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
     if missing or extra:
-        why = f"only in the first: {', '.join(missing) or 'none'}; only in the second: {', '.join(extra) or 'none'}"
+        why = f"only in the first: {', '.join(missing) or 'none'}; only in the second: "
+        f"{', '.join(extra) or 'none'}"
     else:
         why = f"the same names in another order: {', '.join(ours)} and {', '.join(theirs)}"
     raise DataError(
-        f"{type(first).__name__} and {type(second).__name__} have different classes ({why}). Open the packaged one "
+        f"{type(first).__name__} and {type(second).__name__} have different classes ({why}). Open the "
+        "packaged one "
         "with classes=other.classes to count labels alike"
     )
 
@@ -90,20 +93,23 @@ def _check_leakage(part: Any, held_out: frozenset[str]) -> None:
     if isinstance(part, SyntheticExpressionDataset):
         if part.info.test_subjects_allowed:
             raise LeakageError(
-                "the synthetic file was made with --allow-test-subjects, so it may show people of the test split; "
+                "the synthetic file was made with --allow-test-subjects, so it may show people of the test "
+                "split; "
                 "make one without"
             )
         seen = held_out & set(part.subjects.tolist())
         if seen:
             raise LeakageError(
-                f"{len(seen)} people of the synthetic images are held out for testing by the real data, such as "
+                f"{len(seen)} people of the synthetic images are held out for testing by the real data, such "
+                "as "
                 f"{min(seen)!r}; generate from the training split of this pack"
             )
     elif isinstance(part, LabelledFaces):
         others = sorted(set(part.folds.tolist()) - {TRAIN})
         if others:
             raise LeakageError(
-                f"synthetic images are mixed with training faces only; this real part is of split {', '.join(others)}"
+                "synthetic images are mixed with training faces only; this real part is of split "
+                f"{', '.join(others)}"
             )
 
 

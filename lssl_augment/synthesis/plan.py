@@ -1,13 +1,14 @@
 """The plan: every row of a synthetic file, resolved before the first image is made.
 
-The images follow from (weights, plan). Rows are source-major: all rows of one source stand together, so that a
-source is encoded once for all of its targets.
+The images follow from (weights, plan). Rows are source-major: all rows of one source stand together, so that
+a source is encoded once for all of its targets.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class Plan:
     def blocks(self, sources_per_block: int) -> list[slice]:
         """Runs of rows, each holding all rows of ``sources_per_block`` sources (the last may hold fewer)."""
         edges = [*self.source_starts[::sources_per_block].tolist(), len(self)]
-        return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def sha256(self) -> str:
         """Digest of every column and the class names."""
@@ -102,9 +103,9 @@ def resolve_counts(
     """Turn the wish into a number of images for each class.
 
     Args:
-        targets: ``'uniform'``: ``per_class`` of every class. ``'balance'``: as many as bring real + synthetic to
-            the size of the largest class of the sources, or to ``per_class`` if given. Comma-separated class names:
-            ``per_class`` of each of them. ``name=count`` pairs: exactly these.
+        targets: ``'uniform'``: ``per_class`` of every class. ``'balance'``: as many as bring real + synthetic
+            to the size of the largest class of the sources, or to ``per_class`` if given. Comma-separated
+            class names: ``per_class`` of each of them. ``name=count`` pairs: exactly these.
         per_class: images a class; see above.
         vocabulary: the classes the generator can make.
         source_labels: labels of the real sources, shape ``(S,)``, −1 = unlabelled.
@@ -119,7 +120,9 @@ def resolve_counts(
     if text == "balance":
         have = np.bincount(source_labels[source_labels >= 0], minlength=len(vocabulary))
         if not have.any():
-            raise DataError("targets 'balance' needs labelled sources, such as a face pack; these have no labels")
+            raise DataError(
+                "targets 'balance' needs labelled sources, such as a face pack; these have no labels"
+            )
         goal = int(have.max()) if per_class is None else per_class
         counts = {name: max(0, goal - int(n)) for name, n in zip(vocabulary.names, have, strict=True)}
     elif "=" in text:
@@ -154,9 +157,9 @@ def resolve_plan(
     """Draw the rows.
 
     Every class takes its sources evenly: no source serves a class more than once more often than another. All
-    classes go through the sources in one shuffled order in which every subject comes once before any comes twice.
-    A source serves classes other than its own label; only when all sources carry a class's label (built-in people
-    are all neutral) do they serve it too, as reconstructions at the drawn intensity.
+    classes go through the sources in one shuffled order in which every subject comes once before any comes
+    twice. A source serves classes other than its own label; only when all sources carry a class's label
+    (built-in people are all neutral) do they serve it too, as reconstructions at the drawn intensity.
 
     Args:
         table: the sources. vocabulary: the generator's classes. counts: images for each class name.

@@ -19,7 +19,7 @@ from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.gating import GateScorer, Scorer
 from lssl_augment.synthesis.plan import Plan, resolve_counts, resolve_plan
 from lssl_augment.synthesis.schema import FORMAT, SCHEMA_VERSION
-from lssl_augment.synthesis.sources import BuiltinSource, FaceSource, PackSource, check_generator, is_pack
+from lssl_augment.synthesis.sources import BuiltinSource, FaceSource, PackSource, check_generator
 
 __all__ = ["Block", "Editor", "Loaded", "Run", "load_parts", "resolve_device", "resolve_run"]
 
@@ -76,14 +76,16 @@ class Run:
         return self.plan.blocks(self.config.batch)
 
     def load(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float]:
-        """Distinct source ids of these rows in order, their faces, their dense landmarks, and the seconds taken."""
+        """Distinct source ids of these rows in order, their faces, dense landmarks, and the seconds taken."""
         begin = time.perf_counter()
         ids = self.plan.source_ids[rows]
         ids = ids[np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))]
         images, dense = self.source.load(ids)
         size = self.loaded.engine.face_size_px
         if images.shape[1:] != (size, size, 3):
-            raise DataError(f"the generator takes faces of {size} pixels; the sources are {images.shape[1:3]}")
+            raise DataError(
+                f"the generator takes faces of {size} pixels; the sources are {images.shape[1:3]}"
+            )
         return ids, images, dense, time.perf_counter() - begin
 
     def make(self, rows: slice, images: np.ndarray, dense: np.ndarray | None) -> Block:
@@ -200,16 +202,17 @@ def _open_source(config: GenerateConfig, vocabulary: Vocabulary) -> FaceSource:
         counts = resolve_counts(config.targets, config.per_class, vocabulary, np.zeros(0, np.int64))
         people = max(counts.values()) if config.people is None else config.people
         return BuiltinSource(load_face_model(), identity, people, config.seed, vocabulary)
-    if is_pack(config.source):
-        from lssl_augment.faces.pack import FacePack
+    wishes: dict[str, Any] = {
+        "split": config.split,
+        "allow_test_subjects": config.allow_test_subjects,
+    }
+    if config.source.is_dir() or config.source.suffix.lower() == ".zip":
+        from lssl_augment.synthesis.photographs import PhotographSource
 
-        return PackSource(
-            FacePack.open(config.source),
-            vocabulary,
-            split=config.split,
-            allow_test_subjects=config.allow_test_subjects,
-        )
-    raise DataError("folders come later")
+        return PhotographSource(config.source, vocabulary, **wishes)
+    from lssl_augment.faces.pack import FacePack
+
+    return PackSource(FacePack.open(config.source), vocabulary, **wishes)
 
 
 def resolve_run(config: GenerateConfig, loaded: Loaded, source: FaceSource, gate: Scorer | None) -> Run:

@@ -116,7 +116,8 @@ def open_synthetic(path: str | Path, *, unfinished: bool = False) -> h5py.File:
     if not path.exists():
         if partial_path(path).exists():
             raise SchemaError(
-                f"{path.name} is not finished: its run stopped part way ({partial_path(path).name} is there); "
+                f"{path.name} is not finished: its run stopped part way ({partial_path(path).name} is "
+                "there); "
                 "run the same `lssl-augment generate` command again with --resume"
             )
         raise FileNotFoundError(f"there is no file {path}")

@@ -23,7 +23,8 @@ def sheet_rows(plan: Plan, sources: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Choose what to show: the first sources of the plan that serve most classes.
 
     Returns:
-        Source ids, shape ``(K,)``, and plan rows, shape ``(K, classes)``, −1 where a source does not serve a class.
+        Source ids, shape ``(K,)``, and plan rows, shape ``(K, classes)``, −1 where a source does not serve a
+        class.
     """
     starts = plan.source_starts[:512]
     stops = np.append(starts[1:], len(plan) if len(plan.source_starts) <= 512 else plan.source_starts[512])
@@ -35,15 +36,20 @@ def sheet_rows(plan: Plan, sources: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return plan.source_ids[starts[best]], rows[best]
 
 
-def contact_sheet(columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | None]], size_px: int) -> Image.Image:
+def contact_sheet(
+    columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | None]], size_px: int
+) -> Image.Image:
     """Lay out faces under their headings.
 
     Args:
-        columns: a heading for each column. cells: rows of faces ``(size_px, size_px, 3)`` uint8, or None for none.
+        columns: a heading for each column. cells: rows of faces ``(size_px, size_px, 3)`` uint8, or None for
+            none.
         size_px: side of a face.
     """
     step = size_px + _GAP_PX
-    sheet = Image.new("RGB", (len(columns) * step + _GAP_PX, len(cells) * step + _GAP_PX + _HEADER_PX), _PAPER)
+    sheet = Image.new(
+        "RGB", (len(columns) * step + _GAP_PX, len(cells) * step + _GAP_PX + _HEADER_PX), _PAPER
+    )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
     for c, name in enumerate(columns):

@@ -1,13 +1,12 @@
 """Where source faces come from: built-in people, a face pack, or a folder of photographs.
 
-A source says what it holds (:class:`~lssl_augment.synthesis.plan.SourceTable`), what it is (``describe``, stored
-in the file) and gives faces by id. Faces of one id are always the same.
+A source says what it holds (:class:`~lssl_augment.synthesis.plan.SourceTable`), what it is (``describe``,
+stored in the file) and gives faces by id. Faces of one id are always the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -45,7 +44,7 @@ class FaceSource(Protocol):
         """Plain JSON values that tell these faces from any others; no paths."""
 
     def load(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Faces ``(B, S, S, 3)`` uint8 and dense landmarks ``(B, 478, 3)`` float32, or None to have them found."""
+        """Faces ``(B, S, S, 3)`` uint8 and dense landmarks ``(B, 478, 3)`` float32 (None: to be found)."""
 
 
 class PersonSampler(Protocol):
@@ -95,8 +94,8 @@ class PackSource:
 
     Args:
         pack: an open face pack. vocabulary: the generator's; labels it does not know count as unlabelled.
-        split: the split to read. allow_test_subjects: read other splits than ``train``, or a split whose subjects
-            are in others too.
+        split: the split to read. allow_test_subjects: read other splits than ``train``, or a split whose
+            subjects are in others too.
 
     Raises:
         LeakageError: another split than ``train``, or subjects shared between splits, and not allowed.
@@ -118,7 +117,8 @@ class PackSource:
         subjects = np.asarray(pack.subjects).astype(np.str_)
         if split != TRAIN and not allow_test_subjects:
             raise LeakageError(
-                f"synthesis reads the split {TRAIN!r} only; {split!r} was asked for. Images made from test subjects "
+                f"synthesis reads the split {TRAIN!r} only; {split!r} was asked for. Images made from test "
+                "subjects "
                 "make every later test worthless; to make them all the same, add --allow-test-subjects "
                 "(the file will say so)"
             )
@@ -130,8 +130,10 @@ class PackSource:
         shared = self.held_out_subjects & set(subjects[chosen].tolist())
         if shared and not allow_test_subjects:
             raise LeakageError(
-                f"{len(shared)} subjects of split {split!r} are in other splits too, such as {min(shared)!r}: the "
-                "pack is not split by subject. Prepare it with a split by subject, or add --allow-test-subjects "
+                f"{len(shared)} subjects of split {split!r} are in other splits too, such as "
+                f"{min(shared)!r}: the "
+                "pack is not split by subject. Prepare it with a split by subject, or add "
+                "--allow-test-subjects "
                 "(the file will say so)"
             )
         rows = np.flatnonzero(chosen)
@@ -162,7 +164,8 @@ class PackSource:
         return images, None if dense is None else _rows(dense, ids).astype(np.float32)
 
     def _fingerprint(self) -> str:
-        # Landmarks stand in for the pixels: they were found in them, and hashing gigabytes would take a while.
+        # Landmarks stand in for the pixels: they were found in them, and hashing gigabytes would take a
+        # while.
         digest = hashlib.sha256("\0".join(self._pack.vocabulary.names).encode())
         digest.update(np.asarray(self._pack.labels).astype("<i8").tobytes())
         for texts in (self._pack.subjects, self._pack.files, self._splits):
@@ -190,14 +193,8 @@ def check_generator(card: dict[str, Any], source: FaceSource, *, allow_test_subj
     seen = source.held_out_subjects & {str(s) for s in subjects}
     if seen:
         raise LeakageError(
-            f"the generator was trained on {len(seen)} subjects that this pack holds out, such as {min(seen)!r}; "
+            f"the generator was trained on {len(seen)} subjects that this pack holds out, such as "
+            f"{min(seen)!r}; "
             "what it makes carries them into training. Train one on this pack's split, or add "
             "--allow-test-subjects (the file will say so)"
         )
-
-
-def is_pack(path: Path) -> bool:
-    """Whether a ``--source`` is a face pack (a file) rather than a folder of photographs."""
-    if not path.exists():
-        raise DataError(f"there is no source {path}; give a face pack (.h5) or a folder of photographs")
-    return path.is_file()

@@ -2,8 +2,8 @@
 
 HDF5's own structures are written once, before the first image, with room for all rows (``OUT.partial``). The
 images, scores and accepted flags then go straight to their known places in the file, and a journal beside it
-(``OUT.journal``) says how many rows are safely on disk. The last steps set the one byte of the ``complete`` flag
-and rename the file to ``OUT``: a file of the final name is always a finished one.
+(``OUT.journal``) says how many rows are safely on disk. The last steps set the one byte of the ``complete``
+flag and rename the file to ``OUT``: a file of the final name is always a finished one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +24,8 @@ from lssl_augment.errors import DataError
 from lssl_augment.synthesis.plan import Plan
 from lssl_augment.synthesis.schema import COLUMNS, journal_path, open_synthetic, partial_path
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes on one file are not noticed there
-    fcntl = None  # type: ignore[assignment]
+#: File locks; elsewhere (Windows) two processes on one file are not noticed.
+_fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
 __all__ = ["RunFile", "human_bytes"]
 
@@ -67,7 +66,8 @@ class RunFile:
         """Lay out a new file with all of the plan and room for all images; replaces an unfinished one.
 
         Raises:
-            DataError: another process is writing this file, or the disk has too little room (said before any work).
+            DataError: another process is writing this file, or the disk has too little room (said before any
+                work).
             OSError: the folder cannot be written.
         """
         partial, journal_file = partial_path(out), journal_path(out)
@@ -95,8 +95,8 @@ class RunFile:
 
     @classmethod
     def reopen(cls, out: Path, check: Callable[[h5py.File], None]) -> RunFile | None:
-        """The unfinished file of ``out``, or None when there is none or its journal is lost (start again then:
-        the same plan makes the same bytes).
+        """The unfinished file of ``out``, or None when there is none or its journal is lost (start again
+        then: the same plan makes the same bytes).
 
         Args:
             out: the final path. check: called with the file, open for reading; raises if it is another run's.
@@ -155,7 +155,7 @@ class RunFile:
 
     def _put(self, offset: int, array: np.ndarray) -> None:
         self._file.seek(offset)
-        view = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        view = memoryview(np.ascontiguousarray(array).data).cast("B")
         while view:
             view = view[self._file.write(view) :]
 
@@ -163,7 +163,8 @@ class RunFile:
 def _lay_out(path: Path, plan: Plan, attributes: Mapping[str, Any], face_size_px: int) -> int:
     """Write the HDF5 file without its images; returns the offset of the complete flag's byte."""
     rows = len(plan)
-    # The oldest format carries no times and no checksums: equal plans make equal bytes, and one byte can be set.
+    # The oldest format carries no times and no checksums: equal plans make equal bytes, and one byte can be
+    # set.
     with h5py.File(path, "w", libver=("earliest", "v108")) as h5:
         for key, value in attributes.items():
             h5.attrs[key] = value
@@ -236,7 +237,8 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DataError(
-                    f"{path.stem} needs {human_bytes(size)} and the disk is full; make room or choose another --out"
+                    f"{path.stem} needs {human_bytes(size)} and the disk is full; make room or choose "
+                    "another --out"
                 ) from error
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
                 raise
@@ -244,12 +246,14 @@ def _reserve(path: Path) -> None:
 
 
 def _lock(file: BinaryIO, out: Path) -> None:
-    if fcntl is None:
+    if _fcntl is None:
         return
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DataError(f"another process is writing {out.name}; wait for it or choose another --out") from error
+        raise DataError(
+            f"another process is writing {out.name}; wait for it or choose another --out"
+        ) from error
     except OSError:  # a file system without locks
         return
 

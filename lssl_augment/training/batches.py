@@ -227,26 +227,25 @@ def _read_npz(path: Path) -> TrainingFaces:
 def _read_pack(path: Path) -> TrainingFaces:
     from lssl_augment.faces.pack import FacePack
 
-    pack = FacePack.open(path)
-    labels = np.asarray(pack.labels)
-    rows = np.asarray(pack.select(split="train"))
-    rows = rows[labels[rows] >= 0]
-    images = np.empty((len(rows), pack.face_size_px, pack.face_size_px, 3), np.uint8)
-    # Slices: HDF5 is slow at long lists of rows.
-    for start in range(0, len(labels), 2048):
-        inside = (rows >= start) & (rows < start + 2048)
-        if inside.any():
-            images[inside] = pack.images[start : start + 2048][rows[inside] - start]
-    dense = pack.landmarks_dense
-    return TrainingFaces(
-        images=images,
-        labels=labels[rows].astype(np.int64),
-        points68=np.asarray(pack.landmarks)[rows].astype(np.float32),
-        dense=None if dense is None else np.asarray(dense)[rows].astype(np.float32),
-        subjects=np.asarray(pack.subjects)[rows],
-        vocabulary=pack.vocabulary,
-        dataset=pack.dataset,
-    )
+    with FacePack.open(path) as pack:
+        rows = pack.select(split="train")
+        rows = rows[pack.labels[rows] >= 0]
+        images = np.empty((len(rows), pack.face_size_px, pack.face_size_px, 3), np.uint8)
+        # Slices: HDF5 is slow at long lists of rows.
+        for start in range(0, len(pack), 2048):
+            inside = (rows >= start) & (rows < start + 2048)
+            if inside.any():
+                images[inside] = pack.images[start : start + 2048][rows[inside] - start]
+        dense = pack.landmarks_dense
+        return TrainingFaces(
+            images=images,
+            labels=pack.labels[rows].astype(np.int64),
+            points68=pack.landmarks[rows].astype(np.float32),
+            dense=None if dense is None else dense[:][rows].astype(np.float32),
+            subjects=pack.subjects[rows],
+            vocabulary=pack.vocabulary,
+            dataset=pack.dataset,
+        )
 
 
 def _restrict(faces: TrainingFaces, vocabulary: Vocabulary) -> TrainingFaces:

@@ -4,8 +4,9 @@ A step draws one batch of real faces. Each is (a) restored from its own pseudo-s
 is the answer, and (b) edited towards another expression whose shape comes from a donor, where the critic, the
 attribute loss (eqs. 2, 3), the identity loss (eq. 4) and, every other step, the bidirectional loss (eq. 6) judge.
 
-Deviations from eqs. 1–7, beside those of the networks: hinge loss with spectral norm and differentiable augmentation (Zhao
-et al. 2020) instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude
+The critic starts alone, on plain warps, until it has seen enough faces to have an opinion.
+
+Deviations from eqs. 1–7, beside those of the networks: hinge loss and differentiable augmentation (Zhao et al. 2020) instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude
 each other; the identity loss compares with the warped source outside the lips, since the shape is meant to change.
 """
 
@@ -27,12 +28,12 @@ from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.compact_generator import CompactOutput, Latent
 from lssl_augment.models.conditional_critic import ConditionalCritic
 from lssl_augment.models.presets import build_generator
-from lssl_augment.models.warp import shape_flow
+from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.critic_augment import critic_augment
 from lssl_augment.training.objective import Preview, Release
-from lssl_augment.training.pairs import mouth_mask, pseudo_source
+from lssl_augment.training.pairs import expression_zone, gaussian_blur, mouth_mask, pseudo_source
 from lssl_augment.training.shapes import as_tensors, fit_expression_shapes
 
 __all__ = ["CompactNumbers", "CompactObjective"]
@@ -46,21 +47,23 @@ class CompactNumbers:
         lambda_pair, lambda_features, lambda_side: restoration from pseudo-sources: L1, critic features, side image.
         lambda_gan, lambda_cls, lambda_id, lambda_bi: weights of eqs. 1, 3, 4 and 6.
         bidirectional_every: steps between two that have the bidirectional loss.
+        critic_first_steps: steps at the start in which only the critic learns.
         uniform_share: share of each batch drawn uniformly over classes; the rest as they occur.
         lr_generator, lr_critic, beta1, beta2: Adam; the rates fall linearly over the last 40 % of a run.
     """
 
     lambda_pair: float = 10.0
-    lambda_features: float = 5.0
+    lambda_features: float = 15.0
     lambda_side: float = 2.0
     lambda_gan: float = 1.0
     lambda_cls: float = 0.2
     lambda_id: float = 1.0
     lambda_bi: float = 5.0
     bidirectional_every: int = 2
+    critic_first_steps: int = 300
     uniform_share: float = 0.5
     lr_generator: float = 3e-4
-    lr_critic: float = 3e-4
+    lr_critic: float = 4e-4
     beta1: float = 0.5
     beta2: float = 0.99
 
@@ -224,6 +227,11 @@ class CompactObjective:
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
         flow_pair, flow_edit = shape_flow(other, real.dense, self.size), shape_flow(real.dense, moved, self.size)
 
+        if step_index < nums.critic_first_steps:
+            warped = warp_image(source, flow_pair), warp_image(real.images, flow_edit)
+            return self._critic_step(
+                real.images, side_real, y_real, warped[0], warped[1], side_moved, y_target, torch_rng, autocast
+            )
         with autocast:
             latent = net.encode(real.images, side_real)  # type: ignore[operator]
             restored: CompactOutput = net.decode(  # type: ignore[operator]
@@ -231,7 +239,9 @@ class CompactObjective:
             )
             edited: CompactOutput = net.decode(latent, y_target * amount, side_moved, flow_edit)  # type: ignore[operator]
 
-        log = self._critic_step(real.images, side_real, y_real, restored, edited, side_moved, y_target, torch_rng, autocast)
+        log = self._critic_step(
+            real.images, side_real, y_real, restored.image, edited.image, side_moved, y_target, torch_rng, autocast
+        )
 
         for p in self.modules["critic"].parameters():
             p.requires_grad_(False)
@@ -247,7 +257,11 @@ class CompactObjective:
             F.l1_loss(f[:n].float(), f[2 * n :].detach().float()) for f in judged.features
         ) / len(judged.features)
         cls = F.cross_entropy(judged.cls[n : 2 * n], torch.from_numpy(targets).to(self.device))
-        pair = F.l1_loss(restored.image, real.images)
+        # Where expressions show counts most; plain L1 is mostly the blur that a warp leaves in hair and background.
+        zone = expression_zone(real.dense, torch.ones(n, 9, device=self.device), self.size)
+        zone = F.interpolate(zone, size=real.images.shape[-2:], mode="bilinear", align_corners=False)
+        weight = 0.3 + 1.5 * zone + 5.0 * gaussian_blur(mouth_mask(real.dense, self.size), self.size / 50)
+        pair = (weight * (restored.image - real.images).abs()).mean() / weight.mean()
         side = F.mse_loss(restored.side, side_real) + F.mse_loss(edited.side, side_moved)
         free = 1 - mouth_mask(moved, self.size)
         identity = (free * (edited.image - edited.warped.float()).abs()).mean()
@@ -275,14 +289,14 @@ class CompactObjective:
         return log
 
     def _critic_step(
-        self, faces: Tensor, side: Tensor, y: Tensor, restored: CompactOutput, edited: CompactOutput,
+        self, faces: Tensor, side: Tensor, y: Tensor, restored: Tensor, edited: Tensor,
         side_moved: Tensor, y_target: Tensor, rng: torch.Generator, autocast: torch.autocast,
     ) -> dict[str, float | Tensor]:
         n = len(faces)
         critic = self.modules["critic"]
         with autocast:
             seen = critic_augment(
-                torch.cat([faces, restored.image.detach(), edited.image.detach()]),
+                torch.cat([faces, restored.detach(), edited.detach()]),
                 torch.cat([side, side, side_moved]), rng, shared=n,
             )
             judged = critic(*seen, torch.cat([y, y, y_target]))

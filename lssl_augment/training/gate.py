@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from lssl_augment._version import __version__
 from lssl_augment.attributes import BASIC5, Vocabulary
 from lssl_augment.errors import DataError, LeakageError, TrainingError
+from lssl_augment.faces.align import FACE_SIZE_PX
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.gate_net import GateConfig, GateNet, fold_batch_norm
 from lssl_augment.models.weights import write_weights
@@ -178,7 +179,7 @@ def save_gate(
         "kind": "gate",
         "architecture": gate.config.to_card(),
         "class_names": list(gate.vocabulary.names),
-        "face_size_px": 128,
+        "face_size_px": FACE_SIZE_PX,
         "temperature": round(gate.temperature, 6),
         "training": {**result.training, "command": command},
         "metrics": dict(result.metrics),

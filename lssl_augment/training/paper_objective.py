@@ -163,8 +163,14 @@ class PaperObjective:
     def release(self, generator: nn.Module) -> Release:
         """Weights of the generator and the numbers to build it from."""
         preset = self.config.networks
-        architecture = {"preset": preset.name, "kind": preset.kind, "generator": dict(preset.generator)}
-        return Release(generator.state_dict(), architecture)
+        tensors = {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
+        architecture = {
+            "preset": preset.name,
+            "kind": preset.kind,
+            "generator": dict(preset.generator),
+            "num_attributes": self.classes,
+        }
+        return Release(tensors, architecture)
 
     def state_dict(self) -> dict[str, Any]:
         """Sampler and random generator."""

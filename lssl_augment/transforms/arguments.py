@@ -70,7 +70,7 @@ def check_flag(value: object, name: str) -> bool:
 
 
 def check_compute_dtype(value: object) -> torch.dtype | None:
-    allowed = (torch.float32, torch.bfloat16, torch.float16)
+    allowed = (torch.float32, torch.bfloat16)
     if value is not None and not isinstance(value, torch.dtype):
         raise TypeError(f"compute_dtype must be a torch.dtype or None; got {value!r}")
     if value is not None and value not in allowed:

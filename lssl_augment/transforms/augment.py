@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.transforms import arguments, pixels
-from lssl_augment.transforms.engines import EngineStore, FaceEngine, evaluation_mode
+from lssl_augment.transforms.engines import EngineStore, FaceEngine
 from lssl_augment.transforms.landmarks import LandmarkPack, batch_landmarks, check_pack, pack_landmarks
 from lssl_augment.transforms.randomness import DrawKey, fresh_seed, unit_interval, worker_place
 from lssl_augment.transforms.record import AugmentRecord
@@ -61,7 +61,7 @@ class LSSLAugment(nn.Module):
         device: where the network runs; None means where the images are. Results go back to the images'
             device.
         engine: your own engine instead of ``weights``; it works where it is.
-        compute_dtype: run the engine under autocast with this dtype; None leaves it to the engine.
+        compute_dtype: ``torch.float32`` or ``torch.bfloat16`` for the network; None leaves it to the engine.
         class_counts: for ``'balance'``: number of training faces of each class (dict, or numbers in label
             order). Without it the labels seen so far by this object are counted.
 
@@ -100,7 +100,7 @@ class LSSLAugment(nn.Module):
         self.weights = arguments.check_weights(weights)
         self._labels_getter = arguments.check_labels_getter(labels_getter)
         self._pack = None if landmarks is None else check_pack(landmarks)
-        self._engines = EngineStore(self.weights, arguments.check_engine(engine))
+        self._engines = EngineStore(self.weights, arguments.check_engine(engine), self.compute_dtype)
         vocabulary = self._engines.on(self.device or torch.device("cpu"))[0].vocabulary
         self._class_map = ClassMap.build(classes, vocabulary)
         self._policy = resolve_targets(targets, self._class_map)
@@ -326,13 +326,7 @@ class LSSLAugment(nn.Module):
     ) -> Tensor:
         # One more entry, −1, for unlabelled and for classes the generator does not know.
         to_generator = torch.tensor([*self._class_map.to_generator, -1])
-        dtype = self.compute_dtype
-        enabled = dtype is not None and dtype != torch.float32
-        # Autocast is set either way: an edit must not depend on the training loop's own.
-        with (
-            evaluation_mode(engine),
-            torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=enabled),
-        ):
+        with self._engines.settings(engine, device):
             encoded = engine.encode(
                 small,
                 dense=None if dense is None else dense.to(device),

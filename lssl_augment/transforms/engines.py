@@ -14,6 +14,8 @@ from lssl_augment.attributes import Vocabulary
 
 __all__ = ["EngineStore", "FaceEngine"]
 
+_PRECISIONS = {None: "auto", torch.float32: "fp32", torch.bfloat16: "bf16"}
+
 
 class FaceEngine(Protocol):
     """What :class:`~lssl_augment.transforms.LSSLAugment` asks of an engine;
@@ -40,11 +42,21 @@ class EngineStore:
 
     A plain object on purpose: were the engine a submodule, its parameters would end up in the optimiser and
     the state dict of the network under training.
+
+    Args:
+        weights: name or path. engine: the user's own, instead of weights.
+        compute_dtype: float32, bfloat16, or None: what the engine chooses.
     """
 
-    def __init__(self, weights: str | os.PathLike[str], engine: FaceEngine | None) -> None:
+    def __init__(
+        self,
+        weights: str | os.PathLike[str],
+        engine: FaceEngine | None,
+        compute_dtype: torch.dtype | None,
+    ) -> None:
         self.weights = weights
         self.brought = engine
+        self.compute_dtype = compute_dtype
         self._loaded: dict[torch.device, FaceEngine] = {}
 
     def on(self, device: torch.device) -> tuple[FaceEngine, torch.device]:
@@ -56,15 +68,28 @@ class EngineStore:
             from lssl_augment.models.bundle import load_model
             from lssl_augment.models.engine import ExpressionEngine
 
-            self._loaded[device] = ExpressionEngine(load_model(self.weights, device=device), device=device)
+            bundle = load_model(self.weights, device=device)
+            precision = _PRECISIONS[self.compute_dtype]
+            self._loaded[device] = ExpressionEngine(bundle, device, precision=precision)
         return self._loaded[device], device
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": {}}
 
+    @contextmanager
+    def settings(self, engine: FaceEngine, device: torch.device) -> Iterator[None]:
+        """Around an edit: whatever autocast or training mode is on outside, the edit is the same.
+
+        An engine made here sees to its own precision; one that was brought runs under autocast if
+        ``compute_dtype`` says so.
+        """
+        half = engine is self.brought and self.compute_dtype == torch.bfloat16
+        with _evaluation_mode(engine), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            yield
+
 
 @contextmanager
-def evaluation_mode(engine: FaceEngine) -> Iterator[None]:
+def _evaluation_mode(engine: FaceEngine) -> Iterator[None]:
     """Eval mode for the time of an edit, when the engine is a module; its own mode is put back."""
     if not isinstance(engine, nn.Module):
         yield

@@ -92,6 +92,9 @@ def test_faces_made_in_the_loop(train: FaceTable) -> None:
     black = (images == -1).all(dim=1).all(dim=1).all(dim=1)
     assert 5 < int(black.sum()) < 40
     assert set(labels[black].tolist()) <= {2, 3, 4}
+    again = source(own())  # the generator decides alone, whatever the transform drew before
+    assert torch.equal(again[0], images)
+    assert torch.equal(again[1], labels)
 
 
 def test_ordinary_augmentation() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lssl_augment.errors import DataError
@@ -34,6 +34,7 @@ def test_always_the_commonest_class() -> None:
     assert got.macro_auroc == pytest.approx(0.5)
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=0, max_size=20), st.integers(0, 100))
 def test_bounds_and_the_perfect_answer(more: list[int], seed: int) -> None:
     labels = np.array([0, 1, 2, *more])

@@ -65,4 +65,5 @@ def measured(preset: str, size_px: int) -> list[str]:
 def test_figures_in_the_docs(preset: str, size_px: int) -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", _DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     written = {(name, int(size)): cells.split(" | ") for name, size, cells in rows}
-    assert written[preset, size_px] == measured(preset, size_px)
+    found = measured(preset, size_px)
+    assert written[preset, size_px] == found, f"| `{preset}` | {size_px} | {' | '.join(found)} |"

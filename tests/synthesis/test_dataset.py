@@ -78,7 +78,10 @@ def test_filter_by_score_and_acceptance(toy: ModuleType, tmp_path: Path) -> None
     assert len(stricter) == int((everything.scores >= 0.6).sum())
     image, label = stricter[0]
     row = int(stricter.rows[0])
-    assert (label, np.asarray(image).tolist()) == (everything[row][1], np.asarray(everything[row][0]).tolist())
+    assert (label, np.asarray(image).tolist()) == (
+        everything[row][1],
+        np.asarray(everything[row][0]).tolist(),
+    )
     with pytest.raises(DataError, match="none of its 60 images is left"):
         SyntheticExpressionDataset(out, min_score=1.1)
 
@@ -129,7 +132,10 @@ def test_pickles_without_its_handle(made: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"format": "lssl-augment/face-pack"}, "not a synthetic file: its format is 'lssl-augment/face-pack'"),
+        (
+            {"format": "lssl-augment/face-pack"},
+            "not a synthetic file: its format is 'lssl-augment/face-pack'",
+        ),
         ({"format": None}, "not a synthetic file"),
         ({"schema_version": 2}, "schema version 2; this package reads version 1"),
         ({"complete": False}, "not finished"),
@@ -139,14 +145,21 @@ def test_pickles_without_its_handle(made: Path, monkeypatch: pytest.MonkeyPatch,
         ({"class_names": '["angry"]'}, "cannot be read"),
     ],
 )
-def test_other_files_are_refused(attributes: dict[str, object], message: str, made: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(
+    attributes: dict[str, object], message: str, made: Path, tmp_path: Path
+) -> None:
     with pytest.raises(SchemaError, match=message):
         SyntheticExpressionDataset(change(made, tmp_path / "x.h5", **attributes))
 
 
 def test_damaged_files_are_refused(made: Path, tmp_path: Path) -> None:
     content = made.read_bytes()
-    for name, part in {"cut": content[:-5000], "short": content[:300], "empty": b"", "text": b"hello" * 100}.items():
+    for name, part in {
+        "cut": content[:-5000],
+        "short": content[:300],
+        "empty": b"",
+        "text": b"hello" * 100,
+    }.items():
         path = tmp_path / f"{name}.h5"
         path.write_bytes(part)
         with pytest.raises(SchemaError, match="no readable HDF5 file"):

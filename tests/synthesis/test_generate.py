@@ -138,7 +138,9 @@ def test_everything_the_images_depend_on_is_recorded() -> None:
     assert set(recorded) == {f.name for f in fields(GenerateConfig)} - paths_and_manners
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.9", (0.9, 0.9)), ("0.5:1", (0.5, 1.0)), ("0:0", (0.0, 0.0))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0.9", (0.9, 0.9)), ("0.5:1", (0.5, 1.0)), ("0:0", (0.0, 0.0))]
+)
 def test_intensity(text: str, expected: tuple[float, float]) -> None:
     assert parse_intensity(text) == expected
 

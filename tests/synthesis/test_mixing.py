@@ -72,7 +72,9 @@ def test_data_sets_without_classes_are_refused(made: Path) -> None:
 
 def test_synthetic_people_must_not_be_held_out(toy: ModuleType, tmp_path: Path) -> None:
     pack = toy.ToyPack(
-        labels=np.array([0, 1, 2, 0]), subjects=np.array(list("abcd")), split=np.array(["train"] * 2 + ["test"] * 2)
+        labels=np.array([0, 1, 2, 0]),
+        subjects=np.array(list("abcd")),
+        split=np.array(["train"] * 2 + ["test"] * 2),
     )
     out = tmp_path / "a.h5"
     toy.generate_run(toy.toy_run(out, PackSource(pack, toy.CLASSES)))
@@ -81,12 +83,14 @@ def test_synthetic_people_must_not_be_held_out(toy: ModuleType, tmp_path: Path) 
     real.held_out_subjects = frozenset({"c", "d"})  # type: ignore[attr-defined]
     assert len(concat(real, synthetic)) == 66
     real.held_out_subjects = frozenset({"b"})  # type: ignore[attr-defined]
-    with pytest.raises(LeakageError, match="1 people .*held out.*'b'"):
+    with pytest.raises(LeakageError, match=r"1 people .*held out.*'b'"):
         concat(real, synthetic)
 
 
 def test_a_file_that_read_test_subjects_is_never_mixed(toy: ModuleType, tmp_path: Path) -> None:
-    pack = toy.ToyPack(labels=np.array([0, 1]), subjects=np.array(list("ab")), split=np.array(["train", "test"]))
+    pack = toy.ToyPack(
+        labels=np.array([0, 1]), subjects=np.array(list("ab")), split=np.array(["train", "test"])
+    )
     out = tmp_path / "a.h5"
     source = PackSource(pack, toy.CLASSES, split="test", allow_test_subjects=True)
     toy.generate_run(toy.toy_run(out, source, allow_test_subjects=True))

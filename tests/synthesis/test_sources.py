@@ -45,7 +45,7 @@ def test_only_the_training_split_is_read(toy: ModuleType) -> None:
     assert source.table.ids.tolist() == [0, 1, 2, 3]
     assert set(source.table.folds.tolist()) == {"train"}
     assert source.held_out_subjects == {"d"}
-    with pytest.raises(LeakageError, match="'train' only; 'test' was asked for.*--allow-test-subjects"):
+    with pytest.raises(LeakageError, match=r"'train' only; 'test' was asked for.*--allow-test-subjects"):
         PackSource(pack(toy), toy.CLASSES, split="test")
     test = PackSource(pack(toy), toy.CLASSES, split="test", allow_test_subjects=True)
     assert test.table.ids.tolist() == [4]
@@ -55,7 +55,9 @@ def test_only_the_training_split_is_read(toy: ModuleType) -> None:
 
 def test_a_pack_not_split_by_subject_is_refused(toy: ModuleType) -> None:
     mixed = pack(toy, subjects=["a", "b", "b", "c", "a"])
-    with pytest.raises(LeakageError, match="1 subjects of split 'train' are in other splits too, such as 'a'"):
+    with pytest.raises(
+        LeakageError, match=r"1 subjects of split 'train' are in other splits too, such as 'a'"
+    ):
         PackSource(mixed, toy.CLASSES)
     PackSource(mixed, toy.CLASSES, allow_test_subjects=True)
     # Unknown people are no reason to refuse.

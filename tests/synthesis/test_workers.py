@@ -17,7 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 
 
-def read(data: SyntheticExpressionDataset, workers: int, method: str | None) -> tuple[torch.Tensor, list[int]]:
+def read(
+    data: SyntheticExpressionDataset, workers: int, method: str | None
+) -> tuple[torch.Tensor, list[int]]:
     context = multiprocessing.get_context(method) if method else None
     loader = DataLoader(data, batch_size=7, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)

@@ -1,4 +1,5 @@
-"""A small, quick, real stand-in for generator, face model, pack and gate; also a program that is killed by tests.
+"""A small, quick, real stand-in for generator, face model, pack and gate; also a program that is killed by
+tests.
 
 Run as a program: ``toy.py '[[FOLDER, [KILL, KILL, …], MARK_EVERY_S], …]'``; see :func:`attempt`.
 """
@@ -112,8 +113,8 @@ def toy_run(out: Path, source: FaceSource | None = None, gate: bool = True, **wi
 
 
 def attempt(out: Path, kill_after: float, mark_every_s: float) -> None:
-    """Make or resume OUT in a child process that dies by SIGKILL: from inside after that many rows (an int), or
-    from outside that many seconds after it began (a float)."""
+    """Make or resume OUT in a child process that dies by SIGKILL: from inside after that many rows (an int),
+    or from outside that many seconds after it began (a float)."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)

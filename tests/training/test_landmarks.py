@@ -58,20 +58,23 @@ def faces(count: int) -> np.ndarray:
 
 
 def write_tree(root: Path, people: int = 10) -> Path:
-    """``lfw-expressions`` in small: one photo each of people who smile or do not."""
+    """``lfw-expressions`` in small, one photo a person: bright dots where the 68 points are."""
     rng = np.random.default_rng(0)
-    rows = []
+    rows, points = [], faces(people)
     for i in range(people):
         name = f"images/p{i}/p{i}_0001.jpg"
         (root / name).parent.mkdir(parents=True)
-        cv2.imwrite(str(root / name), rng.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+        photo = rng.integers(0, 90, (128, 128, 3), dtype=np.uint8)
+        for x, y in points[i, SPARSE_FROM_DENSE, :2]:
+            cv2.circle(photo, (round(float(x)), round(float(y))), 4, (255, 255, 255), -1)
+        cv2.imwrite(str(root / name), photo)
         rows.append({"file": name, "subject": f"p{i}", "expression": ("neutral", "happiness")[i % 2]})
     with (root / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["file", "subject", "expression"])
         writer.writeheader()
         writer.writerows(rows)
     files = np.array([row["file"] for row in rows])
-    np.savez(root / "landmarks.npz", files=files, points478=faces(people).astype(np.float16))
+    np.savez(root / "landmarks.npz", files=files, points478=points.astype(np.float16))
     return root
 
 
@@ -228,11 +231,18 @@ def test_test_subjects_leave_no_trace_in_the_weights(tree: Path, tmp_path: Path)
 
 def test_learns(tree: Path, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
-    # One look at a time, faces where the noise of the photos cannot tell: what is learned is scale and place.
-    config = replace(QUICK, steps=60, batch_size=8, loose_fraction=1.0, loose_weight=1.0, save_minutes=9)
+    config = replace(
+        QUICK,
+        steps=300,
+        batch_size=8,
+        learning_rate=0.02,
+        loose_fraction=1.0,
+        loose_weight=1.0,
+        save_minutes=9,
+    )
     train_landmarks(tree, tmp_path / "net.safetensors", config, architecture=TINY, report=rows.append)
     losses = [row["loss"] for row in rows]
-    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
 def test_checkpoints_of_others_are_refused(tree: Path, tmp_path: Path) -> None:

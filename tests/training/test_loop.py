@@ -222,7 +222,7 @@ def test_export_writes_the_average_and_an_honest_card(tiny_pack: Path, tmp_path:
     assert path == run.path / "weights" / "paper-32.safetensors"
     tensors, card = read_weights(path, "generator")
     for name, tensor in result.generator.state_dict().items():
-        assert torch.equal(tensors[name], tensor.half().float())
+        assert torch.equal(tensors[f"generator.{name}"], tensor.half().float())
     assert card["class_names"] == list(NAMES)
     assert card["architecture"]["generator"]["width"] == 4
     assert card["training"]["subjects"] == 30
@@ -308,14 +308,14 @@ def test_the_command_trains_and_resumes(
 @pytest.mark.slow
 def test_sigkill_and_sigint_of_the_real_command(tiny_pack: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-c", "from lssl_augment.cli.main import main; main()", "train"]
-    arguments = [*program, str(tiny_pack), *COMMAND.split(), "--out", str(tmp_path), "--steps", "400"]
+    arguments = [*program, str(tiny_pack), *COMMAND.split(), "--out", str(tmp_path), "--steps", "60"]
     whole = subprocess.run(
         [*arguments, "--set", "tensorboard=false"], capture_output=True, text=True, check=True
     )
     assert whole.stdout.strip().endswith("paper-32.safetensors")
     process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
     run = RunFolder(tmp_path / "00001-paper-tiny")
-    for number, steps in ((signal.SIGKILL, 20), (signal.SIGINT, 40)):
+    for number, steps in ((signal.SIGKILL, 10), (signal.SIGINT, 20)):
         wanted = f"step-{steps:08d}.safetensors"
         deadline = time.monotonic() + 120
         folder = run.path / "checkpoints"

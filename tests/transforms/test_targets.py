@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lssl_augment.errors import DataError
@@ -104,6 +104,7 @@ def test_a_callable_is_checked(engine: Any, answer: Any, message: str) -> None:
         augment.draw(torch.ones(5, dtype=torch.int64))
 
 
+@settings(deadline=None)
 @given(
     levels=st.lists(st.floats(0, 1), min_size=1, max_size=8),
     mass=st.floats(1e-3, 2),

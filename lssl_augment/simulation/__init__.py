@@ -1,0 +1,1 @@
+"""The statistical face model behind the built-in source faces."""

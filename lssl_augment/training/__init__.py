@@ -1,0 +1,1 @@
+"""Training: losses (one function an equation), objectives, the loop, checkpoints, run folders."""
