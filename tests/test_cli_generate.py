@@ -129,9 +129,7 @@ def test_balance(capsys: pytest.CaptureFixture[str], pack: Path, weights: Path, 
     }
 
 
-def test_dry_run_writes_nothing(
-    capsys: pytest.CaptureFixture[str], pack: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str], pack: Path, weights: Path, tmp_path: Path) -> None:
     status, said, _ = generate(capsys, pack, weights, tmp_path / "a.h5", "--per-class", 1000, "--dry-run")
     assert status == 0
     words = said.split()

@@ -18,8 +18,7 @@ __all__ = ["export_command"]
     type=click.Choice(["folder", "webdataset", "csv"]),
     default="folder",
     show_default=True,
-    help="folder: images/CLASS/ROW.png and index.csv. webdataset: shard-000000.tar and so on. csv: the index "
-    "alone.",
+    help="folder: images/CLASS/ROW.png and index.csv. webdataset: shard-000000.tar and so on. csv: the index alone.",
 )
 @click.option(
     "--image-format",
@@ -28,9 +27,7 @@ __all__ = ["export_command"]
     show_default=True,
     help="png is exact.",
 )
-@click.option(
-    "--min-score", type=click.FloatRange(0, 1), metavar="SCORE", help="Leave out images scored lower."
-)
+@click.option("--min-score", type=click.FloatRange(0, 1), metavar="SCORE", help="Leave out images scored lower.")
 @click.option("--all", "everything", is_flag=True, help="Also export images marked as not accepted.")
 @click.option(
     "--shard-size",

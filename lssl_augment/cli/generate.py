@@ -45,18 +45,14 @@ __all__ = ["generate_command"]
     metavar="VALUE|LOW:HIGH",
     help="Expression intensity from 0 to 1; of a range, each image draws its own.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random."
-)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option(
     "--people",
     type=click.IntRange(min=1),
     metavar="PEOPLE",
     help="Built-in people to draw. Default: as many as the largest class has images.",
 )
-@click.option(
-    "--gate", default="gate", show_default=True, metavar="NAME|PATH", help="The network that scores images."
-)
+@click.option("--gate", default="gate", show_default=True, metavar="NAME|PATH", help="The network that scores images.")
 @click.option("--no-gate", is_flag=True, help="Do not score.")
 @click.option(
     "--min-score",
@@ -70,8 +66,7 @@ __all__ = ["generate_command"]
 @click.option(
     "--allow-test-subjects",
     is_flag=True,
-    help="Let faces in that are meant for testing. The file says so, and mixing it with real faces is "
-    "refused.",
+    help="Let faces in that are meant for testing. The file says so, and mixing it with real faces is refused.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to run.")
 @click.option(
@@ -84,9 +79,7 @@ __all__ = ["generate_command"]
 )
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run of the same arguments.")
 @click.option("--overwrite", is_flag=True, help="Replace a file or an unfinished run of this name.")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the resolved plan, size and estimated time; write nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Print the resolved plan, size and estimated time; write nothing.")
 def generate_command(
     per_class: int | None,
     targets: str,
@@ -159,9 +152,7 @@ def _run(config: GenerateConfig) -> GenerateReport:
         return generate(config, progress)
     except KeyboardInterrupt:
         if partial_path(config.out).exists():
-            click.echo(
-                f"\nstopped after {bar.n} images; the same command with --resume goes on from there", err=True
-            )
+            click.echo(f"\nstopped after {bar.n} images; the same command with --resume goes on from there", err=True)
         raise
     finally:
         bar.close()
@@ -170,9 +161,7 @@ def _run(config: GenerateConfig) -> GenerateReport:
 def _say_estimate(estimate: Estimate, config: GenerateConfig) -> str:
     from lssl_augment.synthesis.writer import human_bytes
 
-    described = ", ".join(
-        f"{k} {v}" for k, v in estimate.source.items() if k not in ("fingerprint", "face_model")
-    )
+    described = ", ".join(f"{k} {v}" for k, v in estimate.source.items() if k not in ("fingerprint", "face_model"))
     total = sum(estimate.counts.values())
     return "\n".join(
         [

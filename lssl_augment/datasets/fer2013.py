@@ -82,9 +82,7 @@ def _csv_rows(tree: FileTree, name: str, skipped: list[tuple[str, str]]) -> Iter
         if not emotion.isdecimal() or int(emotion) >= len(BASIC7):
             raise DataError(f"{row.where}: emotion must be 0 to {len(BASIC7) - 1}; got {emotion!r}")
         if usage not in _USAGES:
-            raise DataError(
-                f"{row.where}: Usage must be Training, PublicTest or PrivateTest; got {row['usage']!r}"
-            )
+            raise DataError(f"{row.where}: Usage must be Training, PublicTest or PrivateTest; got {row['usage']!r}")
         file = f"{name}#{row.line:05d}"
         pixels = _pixels(row["pixels"])
         if pixels is None:

@@ -188,17 +188,14 @@ def _append(writer: PackWriter, block: Sequence[tuple[Record, CutFace]]) -> None
 def _cutter(table: RecordTable, records: Sequence[Record], landmarks: str) -> FaceCutter:
     if landmarks == "file" and table.landmark_file is None:
         raise DataError(
-            f"{table.tree.root} has no landmarks.npz; with --landmarks auto or network the landmark network "
-            "finds them"
+            f"{table.tree.root} has no landmarks.npz; with --landmarks auto or network the landmark network finds them"
         )
     network = NetworkLocator()
     if landmarks == "network" or (landmarks == "auto" and any(r.points68 is None for r in records)):
         network.load()  # now, so that missing weights are known before the work
     # A pack has dense points for all of its faces or for none.
     keep_dense = landmarks == "network" or table.landmark_file != "sparse"
-    return FaceCutter(
-        table.tree, landmarks != "network", None if landmarks == "file" else network, keep_dense
-    )
+    return FaceCutter(table.tree, landmarks != "network", None if landmarks == "file" else network, keep_dense)
 
 
 def _limited(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
@@ -212,7 +209,7 @@ def _check_room(out: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{out.name} needs about {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; make "
+            f"{out.name} needs about {needed / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB free; make "
             "room, choose another --out, or take fewer photographs with --limit"
         )
 

@@ -42,9 +42,7 @@ class ReadOptions:
         try:
             re.compile(self.subject_pattern)
         except re.error as error:
-            raise DataError(
-                f"subject pattern {self.subject_pattern!r} is no regular expression: {error}"
-            ) from error
+            raise DataError(f"subject pattern {self.subject_pattern!r} is no regular expression: {error}") from error
 
     def subject_of(self, file: str) -> str:
         """The subject in a file's name; without a pattern each file is its own subject.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 import zipfile
 from functools import cached_property
@@ -57,7 +58,10 @@ class FileTree:
         try:
             if self._members is None:
                 path = self.root / name
-                _check_size(name, path.stat().st_size)
+                status = path.stat()
+                if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+                    raise ImageError(f"{name}: not a file")
+                _check_size(name, status.st_size)
                 return path.read_bytes()
             if name not in self._members:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -88,9 +92,7 @@ class FileTree:
         try:
             infos = [info for info in self._archive().infolist() if not info.is_dir()]
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{self.root} is neither a folder nor a zip archive, or a damaged one ({error})"
-            ) from error
+            raise DataError(f"{self.root} is neither a folder nor a zip archive, or a damaged one ({error})") from error
         members = {info.filename: info for info in infos if not _hidden(info.filename)}
         tops = {name.split("/", 1)[0] for name in members}
         if len(tops) == 1 and all("/" in name for name in members):

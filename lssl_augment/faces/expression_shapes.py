@@ -130,22 +130,27 @@ class ExpressionShapes:
         moved[:, _LOWER, 1] += overlap
         return moved
 
-    def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """One donor mixture per row: coefficients ``(B, K)`` that depend on the row's target and seed alone.
+    def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One donor mixture per row, which depends on the row's target and seed alone.
 
         A row mixes two donors of the target class with a random share, which fills the space between the few
         donors that a rare class has; the mixture is rescaled so that averaging does not weaken the expression.
+
+        Returns:
+            Expression coefficients ``(B, K)`` float32, and the row of the main donor ``(B,)`` int64.
         """
         donors = self.donors.cpu().numpy()
         labels = self.donor_labels.cpu().numpy()
         out = np.empty((len(targets), donors.shape[1]), np.float32)
+        main = np.empty(len(targets), np.int64)
+        pools = {c: np.flatnonzero(labels == c) for c in np.unique(labels).tolist()}
         for row, (target, seed) in enumerate(zip(targets.tolist(), seeds.tolist(), strict=True)):
             rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, 0xD0]))
-            pool = np.flatnonzero(labels == target)
-            a, b = donors[pool[rng.integers(len(pool), size=2)]]
+            main[row], second = pools[target][rng.integers(len(pools[target]), size=2)]
+            a, b = donors[main[row]], donors[second]
             share = rng.uniform(0.0, 0.35)
             mixed = (1 - share) * a + share * b
             norm = np.linalg.norm(mixed)
             wanted = (1 - share) * np.linalg.norm(a) + share * np.linalg.norm(b)
             out[row] = mixed * (min(wanted / norm, 1.25) if norm > 1e-6 else 1.0)
-        return out
+        return out, main

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.faces.expression_shapes import ExpressionShapes
+from lssl_augment.models.expression_textures import ExpressionTextures
 from lssl_augment.models.presets import PRESETS, build_generator
 from lssl_augment.models.weights import read_weights
 
@@ -24,7 +25,8 @@ class ModelBundle:
 
     Attributes:
         generator: in eval mode, without gradients.
-        shapes: shape statistics and donors; None for a generator that takes the attribute vector alone (``paper``).
+        shapes, textures: statistics of shape and look, and donors; None for a generator that takes the attribute
+            vector alone (``paper``).
         vocabulary: the expressions it was trained with, in the order of its attribute vector.
         face_size_px: the size it was trained at.
         card: as stored beside the weights.
@@ -32,6 +34,7 @@ class ModelBundle:
 
     generator: nn.Module
     shapes: ExpressionShapes | None
+    textures: ExpressionTextures | None
     vocabulary: Vocabulary
     face_size_px: int
     card: dict[str, Any]
@@ -58,28 +61,39 @@ def load_model(
         preset = preset.with_numbers(generator=architecture["generator"])
         generator = build_generator(preset, len(vocabulary), size)
         generator.load_state_dict(_under(tensors, "generator."))
-        shapes = _shapes(_under(tensors, "shapes."), len(vocabulary))
+        shapes = _statistics(ExpressionShapes, _under(tensors, "shapes."))
+        textures = _statistics(ExpressionTextures, _under(tensors, "textures."))
+        _check_donors(shapes, textures, len(vocabulary))
     except (KeyError, TypeError, StopIteration, RuntimeError, DataError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{name_or_path}: the tensors and the card do not describe a generator ({reason})") from error
-    if shapes is None and getattr(generator, "uses_geometry", False):
-        raise WeightsError(f"{name_or_path}: the shape statistics that this generator needs are missing")
+    if (shapes is None or textures is None) and getattr(generator, "uses_geometry", False):
+        raise WeightsError(f"{name_or_path}: the statistics that this generator needs are missing")
     generator = generator.to(device).eval().requires_grad_(False)
-    return ModelBundle(generator, None if shapes is None else shapes.to(device), vocabulary, size, card)
+    return ModelBundle(generator, shapes, textures, vocabulary, size, card)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _shapes(tensors: dict[str, Tensor], classes: int) -> ExpressionShapes | None:
+T = TypeVar("T", ExpressionShapes, ExpressionTextures)
+
+
+def _statistics(cls: type[T], tensors: dict[str, Tensor]) -> T | None:
     if not tensors:
         return None
-    names = {f.name for f in fields(ExpressionShapes)}
+    names = {f.name for f in fields(cls)}
     if set(tensors) != names:
-        raise DataError(f"shape statistics must be {', '.join(sorted(names))}; got {', '.join(sorted(tensors))}")
-    shapes = ExpressionShapes(**tensors)
+        raise DataError(f"{cls.__name__} must hold {', '.join(sorted(names))}; got {', '.join(sorted(tensors))}")
+    return cls(**tensors)
+
+
+def _check_donors(shapes: ExpressionShapes | None, textures: ExpressionTextures | None, classes: int) -> None:
+    if shapes is None or textures is None:
+        return
     missing = sorted(set(range(classes)) - set(shapes.donor_labels.tolist()))
     if missing:
         raise DataError(f"no donors for the classes {missing}")
-    return shapes
+    if not len(shapes.donors) == len(shapes.donor_labels) == len(textures.donor_mouths) == len(textures.donor_open):
+        raise DataError("donors, their labels and their mouths differ in number")

@@ -41,7 +41,7 @@ class CompactOutput(NamedTuple):
     image: Tensor
     #: s', the side image of the result, ``(B, S, H, W)`` in [0, 1].
     side: Tensor
-    #: the source carried to the target's shape, ``(B, 3, H, W)``.
+    #: the source carried to the target's shape (and dressed, where a guess was given), ``(B, 3, H, W)``.
     warped: Tensor
 
 
@@ -142,8 +142,8 @@ class CompactGenerator(nn.Module):
         # Both heads at half size, brought to full size by pixel shuffle: no convolution runs at full size.
         self.heads = nn.Conv2d(w1, 4 * (3 + side_channels), 3, padding=1)
         # The first result is the warped source itself.
-        nn.init.zeros_(self.heads.weight)
-        nn.init.zeros_(self.heads.bias)
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
 
     def encode(self, x: Tensor, s: Tensor) -> Latent:
         """Pair (face ``(B, 3, H, W)`` in [-1, 1], side image ``(B, S, H, W)`` in [0, 1]) → latent."""
@@ -155,7 +155,9 @@ class CompactGenerator(nn.Module):
             coarse = block(coarse, condition)
         return Latent(x, fine, middle, coarse)
 
-    def decode(self, latent: Latent, y: Tensor, side: Tensor, flow: Tensor) -> CompactOutput:
+    def decode(
+        self, latent: Latent, y: Tensor, side: Tensor, flow: Tensor, guess: Tensor | None = None
+    ) -> CompactOutput:
         """Latent, attribute vector, target shape → the target face.
 
         Args:
@@ -163,9 +165,10 @@ class CompactGenerator(nn.Module):
             y: attribute vector, ``(B, A)``; a one-hot row times the intensity.
             side: side image of the target shape, ``(B, S, H, W)``.
             flow: where each place of the target lies in the source, ``(B, 2, h, w)`` in pixels of the face.
+            guess: the warped source already dressed for the expression, ``(B, 3, H, W)``; None: as warped.
         """
         size = latent.face.shape[-1]
-        warped = warp_image(latent.face, flow)
+        warped = warp_image(latent.face, flow) if guess is None else guess
         half = F.interpolate(flow, size=(size // 2, size // 2), mode="bilinear", align_corners=False)
         condition = self.embed(y)
         shape = F.pixel_unshuffle(torch.cat([side.to(warped.dtype), warped], dim=1), 2)

@@ -15,8 +15,9 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
+from lssl_augment.models.expression_textures import mouth_gap, skin_colour
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
-from lssl_augment.models.warp import shape_flow
+from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
 
@@ -31,12 +32,15 @@ class EncodedFaces:
         latent: what the encoder made of the faces.
         dense: landmarks, ``(B, 478, 3)`` px.
         back, expression: pose and expression in the shape model's terms; None without a shape model.
+        faces, skin: the faces themselves and the colour of their skin; None without a shape model.
     """
 
     latent: Any
     dense: Tensor
-    back: Tensor | None
-    expression: Tensor | None
+    back: Tensor | None = None
+    expression: Tensor | None = None
+    faces: Tensor | None = None
+    skin: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.dense)
@@ -47,8 +51,7 @@ class EncodedFaces:
         return EncodedFaces(
             _take(self.latent, rows),
             self.dense[rows],
-            None if self.back is None else self.back[rows],
-            None if self.expression is None else self.expression[rows],
+            *(None if x is None else x[rows] for x in (self.back, self.expression, self.faces, self.skin)),
         )
 
 
@@ -79,6 +82,7 @@ class ExpressionEngine:
         self.card = bundle.card
         self._generator = bundle.generator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._shapes = None if bundle.shapes is None else bundle.shapes.to(self.device)
+        self._textures = None if bundle.textures is None else bundle.textures.to(self.device)
         self._vocabulary = bundle.vocabulary
         self._size = bundle.face_size_px
         self._landmarks = landmarks
@@ -120,12 +124,12 @@ class ExpressionEngine:
         with self._autocast():
             latent = self._generator.encode(images, self._side(dense))  # type: ignore[operator]
         if self._shapes is None:
-            return EncodedFaces(latent, dense, None, None)
+            return EncodedFaces(latent, dense)
         if labels is None:
             labels = torch.full((len(images),), -1)
         shape, back = self._shapes.canonical(dense)
         expression = self._shapes.expression(self._shapes.coefficients(shape), labels.to(self.device, torch.int64))
-        return EncodedFaces(latent, dense, back, expression)
+        return EncodedFaces(latent, dense, back, expression, images, skin_colour(images, dense))
 
     @torch.no_grad()
     def edit(self, faces: EncodedFaces, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
@@ -160,13 +164,17 @@ class ExpressionEngine:
             with self._autocast():
                 image, _ = self._generator.decode(faces.latent, y)  # type: ignore[operator]
             return image.float().clamp(-1, 1).contiguous()
-        assert faces.back is not None and faces.expression is not None
-        drawn = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
-        wanted = torch.from_numpy(drawn).to(self.device) * amount
-        moved = self._shapes.displace(faces.dense, faces.back, wanted - faces.expression)
+        assert self._textures is not None and faces.back is not None and faces.expression is not None
+        assert faces.faces is not None and faces.skin is not None
+        drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
+        change = torch.from_numpy(drawn).to(self.device) * amount - faces.expression
+        moved = self._shapes.displace(faces.dense, faces.back, change)
         flow = shape_flow(faces.dense, moved, self._size)
+        rows = torch.from_numpy(donors).to(self.device)
+        warped = warp_image(faces.faces, flow)
+        guess = self._textures.guess(warped, faces.skin, moved, change, rows, mouth_gap(faces.dense))
         with self._autocast():
-            out = self._generator.decode(faces.latent, y, self._side(moved), flow)  # type: ignore[operator]
+            out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
         return out.image.clamp(-1, 1).contiguous()
 
     def _side(self, dense: Tensor) -> Tensor:

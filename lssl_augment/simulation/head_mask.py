@@ -17,6 +17,8 @@ _OVAL = (
 )
 #: GrabCut works on a face of this side (a quarter of the pixels, a fifth of the time) for so many rounds.
 _SIDE, _ROUNDS = 64, 4
+#: The landmarks end at the hairline; from the middle of the face the skull reaches so much higher.
+_SKULL = 1.3
 
 
 def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
@@ -34,8 +36,7 @@ def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
     cv2.ellipse(mask, middle, (25, 33), 0, 0, 360, int(cv2.GC_PR_FGD), -1)
     cv2.rectangle(mask, (10, 56), (54, _SIDE - 1), int(cv2.GC_PR_FGD), -1)
     oval = (dense[_OVAL, :2] + 0.5) * scale - 0.5
-    oval = (oval - oval.mean(0)) * 0.97 + oval.mean(0)
-    cv2.fillPoly(mask, [oval.round().astype(np.int32)], (int(cv2.GC_FGD),))
+    cv2.fillPoly(mask, [_skull(oval).round().astype(np.int32)], (int(cv2.GC_FGD),))
     cv2.ellipse(mask, (_SIDE // 2, 62), (9, 7), 0, 0, 360, int(cv2.GC_FGD), -1)  # the neck
     mask[:15, :2] = mask[:15, -2:] = cv2.GC_BGD
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
@@ -45,6 +46,14 @@ def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
     inside = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.float32)
     large = cv2.resize(inside, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return np.asarray(large > 0.5)
+
+
+def _skull(oval: np.ndarray) -> np.ndarray:
+    """The face oval, a little inside its edge, with the skull that the landmarks leave out on top of it."""
+    centre = oval.mean(0)
+    grown = (oval - centre) * 0.97
+    grown[grown[:, 1] < 0, 1] *= _SKULL
+    return np.asarray(grown + centre)
 
 
 def signed_distance(mask: np.ndarray, side: int, limit_px: float = 14.0) -> np.ndarray:

@@ -59,9 +59,7 @@ class ExportConfig:
         if self.to not in FORMS:
             raise DataError(f"to must be one of {', '.join(FORMS)}; got {self.to!r}")
         if self.image_format not in _IMAGE_FORMATS:
-            raise DataError(
-                f"image format must be one of {', '.join(_IMAGE_FORMATS)}; got {self.image_format!r}"
-            )
+            raise DataError(f"image format must be one of {', '.join(_IMAGE_FORMATS)}; got {self.image_format!r}")
         if self.shard_size < 1:
             raise DataError(f"shard size must be at least 1; got {self.shard_size}")
         if self.to == "csv" and self.out.suffix != ".csv":
@@ -82,13 +80,9 @@ def export_synthetic(config: ExportConfig, progress: Progress | None = None) -> 
     )
     if config.out.exists():
         if not config.overwrite:
-            raise DataError(
-                f"{config.out} exists already; choose another name, or replace it with --overwrite"
-            )
+            raise DataError(f"{config.out} exists already; choose another name, or replace it with --overwrite")
         if config.out.is_dir() and not (config.out / "dataset.json").is_file():
-            raise DataError(
-                f"{config.out} is a folder that no export made, so it is not replaced; choose another name"
-            )
+            raise DataError(f"{config.out} is a folder that no export made, so it is not replaced; choose another name")
     config.out.parent.mkdir(parents=True, exist_ok=True)
     fresh = config.out.with_name(config.out.name + ".partial")
     _remove(fresh)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import numpy as np
 from lssl_augment.errors import DataError
 from lssl_augment.synthesis.background import BackgroundWriter
 from lssl_augment.synthesis.config import GenerateConfig
-from lssl_augment.synthesis.run import Block, Run, load_parts, resolve_run
+from lssl_augment.synthesis.making import Stopwatch, encode, load_sources, make_part, make_parts, parts_of
+from lssl_augment.synthesis.run import Run, load_parts, resolve_run
 from lssl_augment.synthesis.schema import journal_path, open_synthetic, partial_path
 from lssl_augment.synthesis.sheet import contact_sheet, save_sheet, sheet_rows
 from lssl_augment.synthesis.writer import RunFile
@@ -101,19 +101,26 @@ def estimate(config: GenerateConfig) -> Estimate:
 
 def estimate_run(run: Run) -> Estimate:
     """:func:`estimate` for parts that are loaded already."""
-    blocks = run.blocks()
-    first = blocks[0]
-    seconds = 0.0
+    block = run.plan.blocks(run.config.batch)[0]
+    rows = parts_of(run, block)[0]
     for _ in range(2):  # the first pass warms up
-        _, images, dense, loading = run.load(first)
-        seconds = loading + sum(run.make(first, images, dense).seconds.values())
+        sources = load_sources(run, block)
+        watch = Stopwatch()
+        faces = encode(run, sources)
+        watch.end("network")
+        encoding = sources.seconds + watch.seconds["network"]
+        watch = Stopwatch()
+        make_part(run, faces, sources.owner, rows, watch)
+        editing = sum(watch.seconds.values())
+    people = len(run.plan.source_starts)
+    seconds = encoding / len(sources.images) * people + editing / (rows.stop - rows.start) * len(run.plan)
     size = run.loaded.engine.face_size_px
     return Estimate(
         counts=run.plan.counts,
-        sources=len(run.plan.source_starts),
+        sources=people,
         source=run.source.describe(),
         image_bytes=len(run.plan) * size * size * 3,
-        seconds=seconds / (first.stop - first.start) * len(run.plan),
+        seconds=seconds,
     )
 
 
@@ -121,13 +128,13 @@ def generate_run(run: Run, progress: Progress | None = None, *, mark_every_s: fl
     """:func:`generate` for parts that are loaded already.
 
     Args:
-        run: from ``resolve_run``. progress: told after every block.
+        run: from ``resolve_run``. progress: told after every part.
         mark_every_s: seconds of work that a kill may cost.
     """
     begin = time.perf_counter()
     config, plan = run.config, run.plan
     _check_way(config)
-    seconds = dict.fromkeys(("sources", "network", "gate", "writing"), 0.0)
+    watch = Stopwatch()
     finished = config.resume and config.out.exists() and not partial_path(config.out).exists()
     rows_made = 0
     if finished:
@@ -136,20 +143,17 @@ def generate_run(run: Run, progress: Progress | None = None, *, mark_every_s: fl
         journal_path(config.out).unlink(missing_ok=True)  # a kill right after the last step leaves it
     else:
         file = _start(run)
-        # A mark inside a block cannot happen, but a journal may be older than the last block.
-        done = file.rows_done
-        todo = [b for b in run.blocks() if b.start >= done]
-        rows_made = len(plan) - done
+        rows_made = len(plan) - file.rows_done
         try:
             with BackgroundWriter(file, mark_every_s) as writer:
-                for block in _make_blocks(run, todo, seconds):
-                    writer.put(block.rows.start, block.images, block.scores, run.accepted(block.scores))
+                for part in make_parts(run, file.rows_done, watch):
+                    writer.put(part.rows.start, part.images, part.scores, run.accepted(part.scores))
                     if progress is not None:
-                        progress(block.rows.stop, len(plan))
-            seconds["writing"] = writer.seconds
-            last = time.perf_counter()
+                        progress(part.rows.stop, len(plan))
+            watch.begin()
             file.finish()
-            seconds["writing"] += time.perf_counter() - last
+            watch.end("writing")
+            watch.seconds["writing"] += writer.seconds
         finally:
             file.close()
     accepted = _finish_sheet(run)
@@ -160,23 +164,8 @@ def generate_run(run: Run, progress: Progress | None = None, *, mark_every_s: fl
         accepted=accepted,
         sources=len(plan.source_starts),
         rows_made=rows_made,
-        seconds={**seconds, "total": time.perf_counter() - begin},
+        seconds={**watch.seconds, "total": time.perf_counter() - begin},
     )
-
-
-def _make_blocks(run: Run, todo: list[slice], seconds: dict[str, float]) -> Iterator[Block]:
-    """Blocks in order; the next block's sources are fetched while this one is in the network."""
-    with ThreadPoolExecutor(1, thread_name_prefix="lssl-sources") as pool:
-        ahead = pool.submit(run.load, todo[0]) if todo else None
-        for i, rows in enumerate(todo):
-            assert ahead is not None
-            _, images, dense, loading = ahead.result()
-            ahead = pool.submit(run.load, todo[i + 1]) if i + 1 < len(todo) else None
-            block = run.make(rows, images, dense)
-            seconds["sources"] += loading
-            for part, spent in block.seconds.items():
-                seconds[part] += spent
-            yield block
 
 
 def _check_way(config: GenerateConfig) -> None:
@@ -191,9 +180,7 @@ def _check_way(config: GenerateConfig) -> None:
         )
     for path in (config.out, config.sheet_path):
         if path.exists():
-            raise DataError(
-                f"{path.name} exists already; choose another --out, or replace it with --overwrite"
-            )
+            raise DataError(f"{path.name} exists already; choose another --out, or replace it with --overwrite")
 
 
 def _start(run: Run) -> RunFile:

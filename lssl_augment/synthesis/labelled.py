@@ -49,9 +49,7 @@ def choose_classes(stored: Vocabulary, wanted: Sequence[str] | None) -> tuple[li
         raise DataError(f"classes must be distinct; got {list(wanted)}")
     mapping = np.array([words.index(n) if n in words else -1 for n in stored.names])
     if (mapping < 0).all():
-        raise DataError(
-            f"none of the classes {list(wanted)} is in this file; it has: {', '.join(stored.names)}"
-        )
+        raise DataError(f"none of the classes {list(wanted)} is in this file; it has: {', '.join(stored.names)}")
     return list(wanted), mapping
 
 

@@ -108,8 +108,7 @@ def _check_leakage(part: Any, held_out: frozenset[str]) -> None:
         others = sorted(set(part.folds.tolist()) - {TRAIN})
         if others:
             raise LeakageError(
-                "synthetic images are mixed with training faces only; this real part is of split "
-                f"{', '.join(others)}"
+                f"synthetic images are mixed with training faces only; this real part is of split {', '.join(others)}"
             )
 
 

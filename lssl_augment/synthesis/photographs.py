@@ -41,8 +41,7 @@ def read_photographs(root: Path) -> RecordTable:
         names = table.vocabulary.names
         # With a level of splits the first part of a name is a split, else it is the class itself.
         own_splits = any(
-            r.label >= 0 and canonical_expression(r.file.split("/")[0]) != names[r.label]
-            for r in table.records
+            r.label >= 0 and canonical_expression(r.file.split("/")[0]) != names[r.label] for r in table.records
         )
         if own_splits:
             return table
@@ -78,9 +77,7 @@ class PhotographSource(PackSource):
         self._removal = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         report = write_faces(table, PrepareConfig(Path(folder) / "faces.h5"))
         self._skipped = report.skipped
-        super().__init__(
-            FacePack.open(report.out), vocabulary, split=split, allow_test_subjects=allow_test_subjects
-        )
+        super().__init__(FacePack.open(report.out), vocabulary, split=split, allow_test_subjects=allow_test_subjects)
 
     def describe(self) -> dict[str, Any]:
         """See :class:`~lssl_augment.synthesis.sources.FaceSource`."""

@@ -120,9 +120,7 @@ def resolve_counts(
     if text == "balance":
         have = np.bincount(source_labels[source_labels >= 0], minlength=len(vocabulary))
         if not have.any():
-            raise DataError(
-                "targets 'balance' needs labelled sources, such as a face pack; these have no labels"
-            )
+            raise DataError("targets 'balance' needs labelled sources, such as a face pack; these have no labels")
         goal = int(have.max()) if per_class is None else per_class
         counts = {name: max(0, goal - int(n)) for name, n in zip(vocabulary.names, have, strict=True)}
     elif "=" in text:

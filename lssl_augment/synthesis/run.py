@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +20,7 @@ from lssl_augment.synthesis.plan import Plan, resolve_counts, resolve_plan
 from lssl_augment.synthesis.schema import FORMAT, SCHEMA_VERSION
 from lssl_augment.synthesis.sources import BuiltinSource, FaceSource, PackSource, check_generator
 
-__all__ = ["Block", "Editor", "Loaded", "Run", "load_parts", "resolve_device", "resolve_run"]
+__all__ = ["Editor", "Loaded", "Run", "load_parts", "resolve_device", "resolve_run"]
 
 _PHOTO_TERMS = "; made from photographs, whose own terms apply as well"
 
@@ -52,16 +51,6 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """The finished rows of a few sources, with the seconds each part took."""
-
-    rows: slice
-    images: np.ndarray  #: (R, S, S, 3) uint8
-    scores: np.ndarray  #: (R,) float32
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
 class Run:
     """Everything the images follow from."""
 
@@ -70,60 +59,6 @@ class Run:
     source: FaceSource
     gate: Scorer | None
     plan: Plan
-
-    def blocks(self) -> list[slice]:
-        """Row ranges made as one; the same for a plan however often it is killed and resumed."""
-        return self.plan.blocks(self.config.batch)
-
-    def load(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float]:
-        """Distinct source ids of these rows in order, their faces, dense landmarks, and the seconds taken."""
-        begin = time.perf_counter()
-        ids = self.plan.source_ids[rows]
-        ids = ids[np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))]
-        images, dense = self.source.load(ids)
-        size = self.loaded.engine.face_size_px
-        if images.shape[1:] != (size, size, 3):
-            raise DataError(
-                f"the generator takes faces of {size} pixels; the sources are {images.shape[1:3]}"
-            )
-        return ids, images, dense, time.perf_counter() - begin
-
-    def make(self, rows: slice, images: np.ndarray, dense: np.ndarray | None) -> Block:
-        """Make the images of a block from its sources' faces: each source encoded once."""
-        plan, engine, device = self.plan, self.loaded.engine, self.loaded.device
-        begin = time.perf_counter()
-        seconds = {"network": 0.0, "gate": 0.0}
-        starts = np.diff(plan.source_ids[rows], prepend=plan.source_ids[rows.start] - 1) != 0
-        owner = torch.from_numpy(np.cumsum(starts) - 1)
-        source_labels = torch.from_numpy(plan.source_labels[rows][starts])
-        size = engine.face_size_px
-        out = np.empty((len(owner), size, size, 3), np.uint8)
-        scores = np.full(len(owner), np.nan, np.float32)
-        with torch.inference_mode():
-            faces = engine.encode(
-                to_unit(images, device),
-                None if dense is None else torch.from_numpy(dense).to(device),
-                source_labels.to(device),
-            )
-            for first in range(0, len(owner), self.config.batch):
-                part = slice(first, min(first + self.config.batch, len(owner)))
-                of_plan = slice(rows.start + part.start, rows.start + part.stop)
-                edited = engine.edit(
-                    faces.select(owner[part].to(device)),
-                    torch.from_numpy(plan.targets[of_plan]).to(device),
-                    torch.from_numpy(plan.intensities[of_plan]).to(device),
-                    torch.from_numpy(plan.seeds[of_plan]).to(device),
-                )
-                out[part] = to_uint8(edited)
-                now = time.perf_counter()
-                seconds["network"] += now - begin
-                begin = now
-                if self.gate is not None:
-                    scores[part] = self.gate(edited, plan.targets[of_plan])
-                    now = time.perf_counter()
-                    seconds["gate"] += now - begin
-                    begin = now
-        return Block(rows, out, scores, seconds)
 
     def accepted(self, scores: np.ndarray) -> np.ndarray:
         """Which rows pass, shape ``(R,)`` bool; unscored rows do."""
@@ -154,17 +89,6 @@ class Run:
             "package_version": __version__,
             "torch_version": str(torch.__version__),
         }
-
-
-def to_unit(images: np.ndarray, device: str) -> Tensor:
-    """``(B, S, S, 3)`` uint8 → ``(B, 3, S, S)`` float32 in [-1, 1] on the device."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """``(R, 3, S, S)`` float in [-1, 1] → ``(R, S, S, 3)`` uint8 on the CPU."""
-    scaled = images.float().add(1.0).mul(127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def resolve_device(name: str) -> str:

@@ -154,9 +154,7 @@ def _validate(file: h5py.File, name: str, unfinished: bool) -> None:
     rows, size = len(file["labels"]), int(file.attrs["face_size_px"])
     images = file["images"]
     if images.shape != (rows, size, size, 3) or images.dtype != np.uint8:
-        raise SchemaError(
-            f"{name}: images must be {(rows, size, size, 3)} uint8; found {images.shape} {images.dtype}"
-        )
+        raise SchemaError(f"{name}: images must be {(rows, size, size, 3)} uint8; found {images.shape} {images.dtype}")
     for column, dtype in COLUMNS.items():
         if file[column].shape != (rows,) or file[column].dtype != dtype:
             found = f"{file[column].shape} {file[column].dtype}"

@@ -36,9 +36,7 @@ def sheet_rows(plan: Plan, sources: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return plan.source_ids[starts[best]], rows[best]
 
 
-def contact_sheet(
-    columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | None]], size_px: int
-) -> Image.Image:
+def contact_sheet(columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | None]], size_px: int) -> Image.Image:
     """Lay out faces under their headings.
 
     Args:
@@ -47,9 +45,7 @@ def contact_sheet(
         size_px: side of a face.
     """
     step = size_px + _GAP_PX
-    sheet = Image.new(
-        "RGB", (len(columns) * step + _GAP_PX, len(cells) * step + _GAP_PX + _HEADER_PX), _PAPER
-    )
+    sheet = Image.new("RGB", (len(columns) * step + _GAP_PX, len(cells) * step + _GAP_PX + _HEADER_PX), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
     for c, name in enumerate(columns):

@@ -65,9 +65,7 @@ class BuiltinSource:
     digital_source_type = AI_MADE
     held_out_subjects: frozenset[str] = frozenset()
 
-    def __init__(
-        self, model: PersonSampler, identity: str, people: int, seed: int, vocabulary: Vocabulary
-    ) -> None:
+    def __init__(self, model: PersonSampler, identity: str, people: int, seed: int, vocabulary: Vocabulary) -> None:
         if people < 1:
             raise DataError(f"people must be at least 1; got {people}")
         self._model, self._identity, self._seed = model, identity, seed

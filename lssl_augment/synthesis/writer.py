@@ -237,8 +237,7 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise DataError(
-                    f"{path.stem} needs {human_bytes(size)} and the disk is full; make room or choose "
-                    "another --out"
+                    f"{path.stem} needs {human_bytes(size)} and the disk is full; make room or choose another --out"
                 ) from error
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve
                 raise
@@ -251,9 +250,7 @@ def _lock(file: BinaryIO, out: Path) -> None:
     try:
         _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DataError(
-            f"another process is writing {out.name}; wait for it or choose another --out"
-        ) from error
+        raise DataError(f"another process is writing {out.name}; wait for it or choose another --out") from error
     except OSError:  # a file system without locks
         return
 

@@ -27,14 +27,16 @@ from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.compact_generator import CompactOutput, Latent
 from lssl_augment.models.conditional_critic import ConditionalCritic
+from lssl_augment.models.expression_textures import mouth_gap, mouth_mask, skin_colour
 from lssl_augment.models.presets import build_generator
 from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.critic_augment import critic_augment
 from lssl_augment.training.objective import Preview, Release
-from lssl_augment.training.pairs import expression_zone, gaussian_blur, mouth_mask, pseudo_source
-from lssl_augment.training.shapes import as_tensors, fit_expression_shapes
+from lssl_augment.training.pairs import expression_zone, gaussian_blur, pseudo_source
+from lssl_augment.training.shapes import fit_expression_shapes
+from lssl_augment.training.textures import fit_expression_textures
 
 __all__ = ["CompactNumbers", "CompactObjective"]
 
@@ -103,7 +105,7 @@ class CompactObjective:
         self.device = torch.device(config.device)
         self.size = config.face_size_px
         self.num_classes = len(faces.vocabulary)
-        self.shapes = fit_expression_shapes(
+        self.shapes, donor_rows = fit_expression_shapes(
             faces.dense,
             faces.labels,
             np.asarray(faces.subjects),
@@ -112,6 +114,12 @@ class CompactObjective:
             seed=config.seed,
         )
         self._fit_rows()
+        self.textures = fit_expression_textures(
+            self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows, seed=config.seed
+        )
+        donor_labels = self.shapes.donor_labels.numpy()
+        self._donor_pools = [np.flatnonzero(donor_labels == c) for c in range(self.num_classes)]
+        self._on_device = self.shapes.to(self.device), self.textures.to(self.device)
         torch_rng = torch.random.get_rng_state()
         torch.manual_seed(config.seed)  # first weights; the global state is put back
         generator = build_generator(config.networks, self.num_classes, self.size)
@@ -181,11 +189,26 @@ class CompactObjective:
             rows[i] = rng.choice(self._by_class[int(rng.integers(self.num_classes))])
         return self._load(rows, rng.random(n) < 0.5)
 
-    def _move(self, faces: _Faces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Dense landmarks of the faces with a donor's expression of the target classes."""
-        donors = torch.from_numpy(self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets))))
-        wanted = donors * torch.from_numpy(intensity.astype(np.float32))[:, None]
-        return self.shapes.to(self.device).displace(faces.dense, faces.back, wanted.to(self.device) - faces.expression)
+    def _move(
+        self, faces: _Faces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces with a donor's expression: landmarks, change of expression coefficients, rows of the donors."""
+        drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
+        wanted = torch.from_numpy(drawn) * torch.from_numpy(intensity.astype(np.float32))[:, None]
+        change = wanted.to(self.device) - faces.expression
+        moved = self._on_device[0].displace(faces.dense, faces.back, change)
+        return moved, change, torch.from_numpy(donors).to(self.device)
+
+    def _edit_guess(
+        self, faces: _Faces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor
+    ) -> Tensor:
+        return self._on_device[1].guess(
+            warp_image(faces.images, flow), skin_colour(faces.images, faces.dense), moved, change, donors,
+            mouth_gap(faces.dense),
+        )
+
+    def _donors_of(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.array([rng.choice(self._donor_pools[label]) for label in labels.tolist()])
 
     def _side(self, dense: Tensor) -> Tensor:
         channels_last = torch.channels_last
@@ -208,36 +231,43 @@ class CompactObjective:
         real = self._draw(rng)
         n = len(real.labels)
         labels = real.labels.cpu().numpy()
-        # (a) pseudo-sources: another shape, another face's mouth; a few keep their shape and are only degraded.
-        other = self._move(real, rng.integers(self.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng)
-        keep = torch.from_numpy(rng.random(n) < 0.12).to(self.device)
-        other = torch.where(keep[:, None, None], real.dense, other)
+        # (a) pseudo-sources: another shape, another face's mouth, its shading taken off.
+        other, away, _ = self._move(real, rng.integers(self.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng)
         partner = torch.from_numpy(np.roll(np.arange(n), 1))
-        source = pseudo_source(
-            real.images, real.dense, other, real.images[partner], real.dense[partner], torch_rng
-        ).contiguous(memory_format=torch.channels_last)
+        borrowed = warp_image(real.images[partner], shape_flow(real.dense[partner], other, self.size))
+        source = pseudo_source(real.images, real.dense, other, borrowed, torch_rng)
         # (b) edits of the real faces towards another class.
         targets = (labels + rng.integers(1, self.num_classes, size=n)) % self.num_classes
         intensity = rng.uniform(0.7, 1.0, n)
-        moved = self._move(real, targets, intensity, rng)
+        moved, change, donors = self._move(real, targets, intensity, rng)
 
         side_real, side_other, side_moved = self._side(real.dense), self._side(other), self._side(moved)
         y_real = F.one_hot(real.labels, self.num_classes).float()
         y_target = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float()
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
         flow_pair, flow_edit = shape_flow(other, real.dense, self.size), shape_flow(real.dense, moved, self.size)
+        # The first guess for (a): as at inference, with the mouth of some donor of the face's own class.
+        own_donors = torch.from_numpy(self._donors_of(labels, rng)).to(self.device)
+        skin, closed = skin_colour(real.images, real.dense), torch.zeros(n, device=self.device)
+        textures = self._on_device[1]
+        guess_pair = textures.guess(
+            warp_image(source, flow_pair), skin, real.dense, torch.zeros_like(away), own_donors, closed
+        )
+        guess_edit = self._edit_guess(real, moved, change, donors, flow_edit)
+        source = source.contiguous(memory_format=torch.channels_last)
 
         if step_index < nums.critic_first_steps:
-            warped = warp_image(source, flow_pair), warp_image(real.images, flow_edit)
             return self._critic_step(
-                real.images, side_real, y_real, warped[0], warped[1], side_moved, y_target, torch_rng, autocast
+                real.images, side_real, y_real, guess_pair, guess_edit, side_moved, y_target, torch_rng, autocast
             )
         with autocast:
             latent = net.encode(real.images, side_real)  # type: ignore[operator]
             restored: CompactOutput = net.decode(  # type: ignore[operator]
-                net.encode(source, side_other), y_real, side_real, flow_pair  # type: ignore[operator]
+                net.encode(source, side_other), y_real, side_real, flow_pair, guess_pair  # type: ignore[operator]
             )
-            edited: CompactOutput = net.decode(latent, y_target * amount, side_moved, flow_edit)  # type: ignore[operator]
+            edited: CompactOutput = net.decode(  # type: ignore[operator]
+                latent, y_target * amount, side_moved, flow_edit, guess_edit
+            )
 
         log = self._critic_step(
             real.images, side_real, y_real, restored.image, edited.image, side_moved, y_target, torch_rng, autocast
@@ -253,9 +283,8 @@ class CompactObjective:
             )
             judged = critic(*seen, torch.cat([y_real, y_target, y_real]))
         gan = -judged.src[: 2 * n].mean()
-        features = sum(
-            F.l1_loss(f[:n].float(), f[2 * n :].detach().float()) for f in judged.features
-        ) / len(judged.features)
+        gaps = [F.l1_loss(f[:n].float(), f[2 * n :].detach().float()) for f in judged.features]
+        features = torch.stack(gaps).mean()
         cls = F.cross_entropy(judged.cls[n : 2 * n], torch.from_numpy(targets).to(self.device))
         # Where expressions show counts most; plain L1 is mostly the blur that a warp leaves in hair and background.
         zone = expression_zone(real.dense, torch.ones(n, 9, device=self.device), self.size)
@@ -272,7 +301,11 @@ class CompactObjective:
         if step_index % nums.bidirectional_every == 0:
             with autocast:
                 again: Latent = net.encode(edited.image.contiguous(memory_format=torch.channels_last), side_moved)  # type: ignore[operator]
-                back = net.decode(again, y_real, side_real, shape_flow(moved, real.dense, self.size))  # type: ignore[operator]
+                flow_back = shape_flow(moved, real.dense, self.size)
+                guess_back = textures.guess(
+                    warp_image(edited.image, flow_back), skin, real.dense, -change, own_donors, mouth_gap(moved)
+                )
+                back = net.decode(again, y_real, side_real, flow_back, guess_back)  # type: ignore[operator]
             bi = F.l1_loss(back.image, real.images)
             loss = loss + nums.lambda_bi * bi
             log["bidirectional"] = bi.detach()
@@ -325,16 +358,19 @@ class CompactObjective:
         with autocast:
             latent = generator.encode(faces.images, self._side(faces.dense))  # type: ignore[operator]
             for target in range(self.num_classes):
-                moved = self._move(faces, np.full(count, target), np.ones(count), rng)
+                moved, change, donors = self._move(faces, np.full(count, target), np.ones(count), rng)
                 y = F.one_hot(torch.full((count,), target, device=self.device), self.num_classes).float()
                 flow = shape_flow(faces.dense, moved, self.size)
-                edits.append(generator.decode(latent, y, self._side(moved), flow).image)  # type: ignore[operator]
+                guess = self._edit_guess(faces, moved, change, donors, flow)
+                out = generator.decode(latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
+                edits.append(out.image)
         return Preview(faces.images, torch.stack(edits, dim=1), self.faces.vocabulary.names)
 
     def release(self, generator: nn.Module) -> Release:
         """Generator and shape statistics in one file."""
         tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
-        shapes = {f"shapes.{k}": v for k, v in as_tensors(self.shapes).items()}
+        shapes = {f"shapes.{k}": v for k, v in vars(self.shapes).items()}
+        shapes |= {f"textures.{k}": v for k, v in vars(self.textures).items()}
         networks = self.config.networks
         architecture = {
             "preset": networks.name, "kind": networks.kind, "generator": dict(networks.generator),

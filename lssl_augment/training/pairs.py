@@ -8,30 +8,18 @@ shading, sharpness.
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.models.warp import shape_flow, warp_image
 
-__all__ = ["expression_zone", "gaussian_blur", "mouth_mask", "pseudo_source"]
+__all__ = ["expression_zone", "gaussian_blur", "pseudo_source"]
 
-_INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 _OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 #: Centres of the places where an expression shows, with radii as fractions of the face size.
 _ZONES = [(13, 0.2), (205, 0.14), (425, 0.14), (9, 0.13), (105, 0.11), (334, 0.11), (33, 0.08), (263, 0.08), (152, 0.12)]
-
-
-def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
-    """Inside of the lips, ``(B, 1, size_px, size_px)`` in [0, 1], edges softened over about a pixel."""
-    out = np.zeros((len(dense), size_px, size_px), np.float32)
-    points = dense[:, _INNER_LIPS, :2].detach().cpu().numpy()
-    for mask, ring in zip(out, points, strict=True):
-        cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1.0, shift=4)
-    soft = F.avg_pool2d(torch.from_numpy(out)[:, None], 3, 1, 1)
-    return soft.to(dense.device)
 
 
 def expression_zone(dense: Tensor, weights: Tensor, size_px: int) -> Tensor:
@@ -60,15 +48,13 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
 
 
-def pseudo_source(
-    faces: Tensor, dense: Tensor, other: Tensor, mouths: Tensor, mouth_dense: Tensor, rng: torch.Generator
-) -> Tensor:
+def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor, rng: torch.Generator) -> Tensor:
     """Pseudo-sources of real faces.
 
     Args:
         faces: real faces, ``(B, 3, H, W)`` in [-1, 1]; dense: their landmarks, ``(B, 478, 3)``.
         other: the same faces' landmarks under another expression, ``(B, 478, 3)``.
-        mouths, mouth_dense: other faces whose mouth interiors are borrowed, same shapes.
+        borrowed: other faces in the shape ``other``, whose mouth interiors are used, ``(B, 3, H, W)``.
         rng: source of all randomness.
 
     Returns:
@@ -83,8 +69,6 @@ def pseudo_source(
     fill = lips * tone + (1 - tone) * -0.8
     filled = faces + inside * (fill - faces)
     source = warp_image(filled, shape_flow(dense, other, size))
-
-    borrowed = warp_image(mouths, shape_flow(mouth_dense, other, size))
     place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8)
     source = source + place * (borrowed - source)
 

@@ -57,13 +57,16 @@ def fit_expression_shapes(
     typical_share: float = 0.6,
     ridge: float = 3e-3,
     seed: int = 0,
-) -> ExpressionShapes:
+) -> tuple[ExpressionShapes, np.ndarray]:
     """Fit the shape statistics and choose the donors.
 
     Args:
         dense: ``(N, 478, 3)`` landmarks of aligned faces; labels: ``(N,)`` in ``[0, num_classes)``; subjects: ``(N,)``.
         neutral: label of the neutral expression.
         typical_share: share of each class kept as donors, the most typical by :func:`typicality`.
+
+    Returns:
+        The model, and the row of each of its donors, ``(D,)``.
 
     Raises:
         DataError: when a class has fewer than eight usable faces.
@@ -101,8 +104,11 @@ def fit_expression_shapes(
     # Two covariances: identity leftovers from subjects seen neutral more than once, the rest is expression.
     rows = np.flatnonzero((labels == neutral) & frontal)
     groups = [g for g in _groups(subjects[rows], rows) if len(g) > 1]
-    within = sum(_scatter(coefficients[g] - coefficients[g].mean(0)) for g in groups)
-    within = within / max(1, sum(len(g) - 1 for g in groups))
+    within = np.zeros((components, components))
+    for g in groups:
+        centred = coefficients[g] - coefficients[g].mean(0)
+        within += centred.T @ centred
+    within /= max(1, sum(len(g) - 1 for g in groups))
     neutral_cov = np.cov(coefficients[rows].T)
     floor = 1e-3 * np.trace(neutral_cov) / components
     # Half of it: a smile that is taken for identity stays on the face, which is the worse mistake.
@@ -140,7 +146,7 @@ def fit_expression_shapes(
     index = np.concatenate(chosen)
     model.donors = _exaggerate(expression.numpy(), labels, index, neutral)
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
-    return model
+    return model, index
 
 
 def _exaggerate(expression: np.ndarray, labels: np.ndarray, donors: np.ndarray, neutral: int) -> Tensor:
@@ -148,13 +154,13 @@ def _exaggerate(expression: np.ndarray, labels: np.ndarray, donors: np.ndarray, 
 
     Posed data sets are clear, photographs are not: sad faces of the wild hardly differ from neutral ones in shape,
     and a stranger would not name them. The push is the smallest multiple of (class mean − neutral mean), at most 2,
-    after which that difference is half as long as the median one over the expressions.
+    after which that difference is three quarters as long as the median one over the expressions.
     """
     out = expression[donors].copy()
     own = labels[donors]
     base = out[own == neutral].mean(0)
     steps = {int(c): out[own == c].mean(0) - base for c in np.unique(own) if c != neutral}
-    wanted = 0.5 * float(np.median([np.linalg.norm(step) for step in steps.values()]))
+    wanted = 0.75 * float(np.median([np.linalg.norm(step) for step in steps.values()]))
     for c, step in steps.items():
         push = min(2.0, max(0.0, wanted / float(np.linalg.norm(step)) - 1.0))
         out[own == c] += push * step
@@ -165,12 +171,3 @@ def _groups(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(keys, kind="stable")
     _, starts = np.unique(keys[order], return_index=True)
     return np.split(rows[order], starts[1:])
-
-
-def _scatter(centred: np.ndarray) -> np.ndarray:
-    return centred.T @ centred
-
-
-def as_tensors(model: ExpressionShapes) -> dict[str, Tensor]:
-    """The model as named tensors, for a weights file."""
-    return dict(vars(model))

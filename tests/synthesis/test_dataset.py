@@ -145,9 +145,7 @@ def test_pickles_without_its_handle(made: Path, monkeypatch: pytest.MonkeyPatch,
         ({"class_names": '["angry"]'}, "cannot be read"),
     ],
 )
-def test_other_files_are_refused(
-    attributes: dict[str, object], message: str, made: Path, tmp_path: Path
-) -> None:
+def test_other_files_are_refused(attributes: dict[str, object], message: str, made: Path, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=message):
         SyntheticExpressionDataset(change(made, tmp_path / "x.h5", **attributes))
 

@@ -15,7 +15,8 @@ from PIL import Image
 from lssl_augment.errors import DataError
 from lssl_augment.synthesis.config import GenerateConfig, parse_intensity
 from lssl_augment.synthesis.generate import estimate_run
-from lssl_augment.synthesis.run import resolve_device, to_uint8, to_unit
+from lssl_augment.synthesis.making import Stopwatch, make_parts, to_uint8, to_unit
+from lssl_augment.synthesis.run import resolve_device
 from lssl_augment.synthesis.sheet import contact_sheet, sheet_rows
 from lssl_augment.synthesis.sources import PackSource
 
@@ -28,7 +29,7 @@ def test_report(toy: ModuleType, tmp_path: Path) -> None:
     assert report.sheet.exists()
     assert report.counts == {"neutral": 20, "happiness": 20, "anger": 20}
     assert (report.rows, report.rows_made, report.sources) == (60, 60, 20)
-    assert seen == [(12, 60), (24, 60), (36, 60), (48, 60), (60, 60)]
+    assert seen == [(n, 60) for n in range(4, 61, 4)]
     assert set(report.seconds) == {"sources", "network", "gate", "writing", "total"}
     assert all(s > 0 for s in report.seconds.values())
     assert report.writing_share == report.seconds["writing"] / report.seconds["network"]
@@ -38,6 +39,18 @@ def test_each_source_is_encoded_once(toy: ModuleType, tmp_path: Path) -> None:
     run = toy.toy_run(tmp_path / "a.h5", per_class=50, people=7)
     toy.generate_run(run)
     assert run.loaded.engine.encoded == 7
+
+
+def test_many_rows_of_one_source_come_in_parts(toy: ModuleType, tmp_path: Path) -> None:
+    run = toy.toy_run(tmp_path / "a.h5", per_class=30, people=2)
+    parts = list(make_parts(run, 0, Stopwatch()))
+    assert [len(part.images) for part in parts] == [4] * 22 + [2]
+    assert run.loaded.engine.encoded == 2
+    # From the middle of a block on, the same images come out.
+    rest = list(make_parts(run, 52, Stopwatch()))
+    assert rest[0].rows == slice(52, 56)
+    whole = {part.rows.start: part.images for part in parts}
+    assert all(np.array_equal(whole[part.rows.start], part.images) for part in rest)
 
 
 def test_images_are_what_the_engine_makes_of_the_plan(toy: ModuleType, tmp_path: Path) -> None:
@@ -138,9 +151,7 @@ def test_everything_the_images_depend_on_is_recorded() -> None:
     assert set(recorded) == {f.name for f in fields(GenerateConfig)} - paths_and_manners
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("0.9", (0.9, 0.9)), ("0.5:1", (0.5, 1.0)), ("0:0", (0.0, 0.0))]
-)
+@pytest.mark.parametrize(("text", "expected"), [("0.9", (0.9, 0.9)), ("0.5:1", (0.5, 1.0)), ("0:0", (0.0, 0.0))])
 def test_intensity(text: str, expected: tuple[float, float]) -> None:
     assert parse_intensity(text) == expected
 

@@ -88,9 +88,7 @@ def test_synthetic_people_must_not_be_held_out(toy: ModuleType, tmp_path: Path) 
 
 
 def test_a_file_that_read_test_subjects_is_never_mixed(toy: ModuleType, tmp_path: Path) -> None:
-    pack = toy.ToyPack(
-        labels=np.array([0, 1]), subjects=np.array(list("ab")), split=np.array(["train", "test"])
-    )
+    pack = toy.ToyPack(labels=np.array([0, 1]), subjects=np.array(list("ab")), split=np.array(["train", "test"]))
     out = tmp_path / "a.h5"
     source = PackSource(pack, toy.CLASSES, split="test", allow_test_subjects=True)
     toy.generate_run(toy.toy_run(out, source, allow_test_subjects=True))

@@ -69,9 +69,7 @@ def test_class_folders_give_labels_and_all_is_for_training(tmp_path: Path) -> No
 
 
 def test_split_folders_are_kept(tmp_path: Path) -> None:
-    names = [
-        f"{split}/{name}/{split}{name}.png" for split in ("train", "test") for name in ("happy", "angry")
-    ]
+    names = [f"{split}/{name}/{split}{name}.png" for split in ("train", "test") for name in ("happy", "angry")]
     root = photographs(tmp_path, names)
     assert len(PhotographSource(root, CLASSES).table) == 2
     with pytest.raises(LeakageError, match="'train' only"):
@@ -98,9 +96,7 @@ def test_temporary_faces_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_pack_data_set(tmp_path: Path) -> None:
-    path = write_pack(
-        tmp_path / "p.h5", [0, 2, -1, 1, 0], ["a", "b", "c", "d", "e"], ["train"] * 3 + ["test", "train"]
-    )
+    path = write_pack(tmp_path / "p.h5", [0, 2, -1, 1, 0], ["a", "b", "c", "d", "e"], ["train"] * 3 + ["test", "train"])
     pack = FacePack.open(path)
     data = FacePackDataset(path)
     assert data.rows.tolist() == [0, 1, 4]  # labelled faces of the training split

@@ -27,9 +27,7 @@ def table(labels: list[int], subjects: list[str] | None = None) -> SourceTable:
     )
 
 
-def plan(
-    sources: SourceTable, counts: dict[str, int], seed: int = 0, low: float = 0.8, high: float = 1.0
-) -> Plan:
+def plan(sources: SourceTable, counts: dict[str, int], seed: int = 0, low: float = 0.8, high: float = 1.0) -> Plan:
     full = dict.fromkeys(BASIC5.names, 0) | counts
     return resolve_plan(sources, BASIC5, full, intensity=(low, high), seed=seed)
 
@@ -146,9 +144,7 @@ def test_counts(targets: str, per_class: int | None, labels: np.ndarray, expecte
         ("anger=0", None, NONE, "no image at all"),
     ],
 )
-def test_wishes_that_cannot_be_met(
-    targets: str, per_class: int | None, labels: np.ndarray, message: str
-) -> None:
+def test_wishes_that_cannot_be_met(targets: str, per_class: int | None, labels: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         resolve_counts(targets, per_class, BASIC5, labels)
 

@@ -55,9 +55,7 @@ def test_only_the_training_split_is_read(toy: ModuleType) -> None:
 
 def test_a_pack_not_split_by_subject_is_refused(toy: ModuleType) -> None:
     mixed = pack(toy, subjects=["a", "b", "b", "c", "a"])
-    with pytest.raises(
-        LeakageError, match=r"1 subjects of split 'train' are in other splits too, such as 'a'"
-    ):
+    with pytest.raises(LeakageError, match=r"1 subjects of split 'train' are in other splits too, such as 'a'"):
         PackSource(mixed, toy.CLASSES)
     PackSource(mixed, toy.CLASSES, allow_test_subjects=True)
     # Unknown people are no reason to refuse.

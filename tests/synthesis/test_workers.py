@@ -17,9 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 
 
-def read(
-    data: SyntheticExpressionDataset, workers: int, method: str | None
-) -> tuple[torch.Tensor, list[int]]:
+def read(data: SyntheticExpressionDataset, workers: int, method: str | None) -> tuple[torch.Tensor, list[int]]:
     context = multiprocessing.get_context(method) if method else None
     loader = DataLoader(data, batch_size=7, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)
@@ -27,9 +25,7 @@ def read(
 
 
 @pytest.mark.parametrize("opened_before", [False, True])
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=[] if m == "fork" else pytest.mark.slow) for m in METHODS]
-)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=[] if m == "fork" else pytest.mark.slow) for m in METHODS])
 def test_four_workers_read_what_none_reads(method: str, opened_before: bool, made: Path) -> None:
     data = SyntheticExpressionDataset(made, as_tensor=True)
     images, labels = read(data, 0, None)

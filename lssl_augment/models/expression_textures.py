@@ -1,0 +1,121 @@
+"""What an expression does to the look of a face beyond its shape: shading of the skin, inside of the mouth.
+
+Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and Zhang 2001),
+here a linear function of the shape model's expression coefficients. Mouth interiors are principal components of open
+mouths relative to the colour of the skin around; a donor brings the coefficients of its own. Together they turn the warped
+source into the generator's first guess, which the generator then only has to correct.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.models.warp import shape_flow, warp_image
+
+__all__ = ["INNER_LIPS", "ExpressionTextures", "mouth_gap", "mouth_mask", "skin_colour"]
+
+INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
+#: Cheeks and chin, whose colour stands for the skin's.
+_SKIN = [50, 280, 205, 425, 117, 346, 187, 411, 199, 202, 422]
+
+
+def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
+    """Inside of the lips, ``(B, 1, size_px, size_px)`` in [0, 1], edges softened over about a pixel."""
+    out = np.zeros((len(dense), size_px, size_px), np.float32)
+    points = dense[:, INNER_LIPS, :2].detach().cpu().numpy()
+    for mask, ring in zip(out, points, strict=True):
+        cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1.0, shift=4)
+    soft = F.avg_pool2d(torch.from_numpy(out)[:, None], 3, 1, 1)
+    return soft.to(dense.device)
+
+
+def mouth_gap(dense: Tensor) -> Tensor:
+    """Opening between the inner lips over the mouth's width, ``(B,)``."""
+    upper, lower = dense[:, [13, 82, 312], 1], dense[:, [14, 87, 317], 1]
+    width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
+    return (lower - upper).clamp_min(0).mean(1) / width.clamp_min(1e-3)
+
+
+def skin_colour(images: Tensor, dense: Tensor) -> Tensor:
+    """Mean colour of cheeks and chin, ``(B, 3, 1, 1)`` in [0, 1], of faces in [-1, 1]."""
+    size = images.shape[-1]
+    grid = (dense[:, _SKIN, :2] + 0.5).mul(2.0 / size).sub(1.0)[:, :, None]
+    smooth = F.avg_pool2d(images.float(), 5, 1, 2)
+    samples = F.grid_sample(smooth, grid, padding_mode="border", align_corners=False)
+    return (samples.mean(2, keepdim=True) + 1) / 2
+
+
+@dataclass
+class ExpressionTextures:
+    """Fitted texture statistics, float32 tensors; sizes in pixels of the face they were fitted at.
+
+    Attributes:
+        frame: the open-mouthed mean face, ``(478, 3)``.
+        shading: log-luminance change per expression coefficient, ``(K, h, h)``, zero outside the face.
+        mouth_mean, mouth_basis: interior over skin colour, ``(3·mh·mw,)`` and ``(M, 3·mh·mw)``.
+        mouth_box: left, top, width, height of the interior in the frame, ``(4,)`` int64.
+        donor_mouths: coefficients of each donor's mouth, ``(D, M)``; donor_open: how open it is, ``(D,)``.
+    """
+
+    frame: Tensor
+    shading: Tensor
+    mouth_mean: Tensor
+    mouth_basis: Tensor
+    mouth_box: Tensor
+    donor_mouths: Tensor
+    donor_open: Tensor
+
+    def to(self, device: str | torch.device) -> ExpressionTextures:
+        """A copy on a device."""
+        return ExpressionTextures(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def guess(
+        self,
+        warped: Tensor,
+        skin: Tensor,
+        dense: Tensor,
+        change: Tensor,
+        donors: Tensor,
+        own_gap: Tensor,
+        *,
+        mouths: Tensor | None = None,
+    ) -> Tensor:
+        """Dress warped faces for their expression.
+
+        Args:
+            warped: faces in the target's shape, ``(B, 3, H, W)`` in [-1, 1].
+            skin: colour of their skin, from :func:`skin_colour` of the source.
+            dense: target shape, ``(B, 478, 3)``.
+            change: target's minus source's expression coefficients, ``(B, K)``.
+            donors: rows of the donors whose mouths are used, ``(B,)``.
+            own_gap: :func:`mouth_gap` of the source; a mouth that was open enough keeps its own inside.
+            mouths: mouth coefficients ``(B, M)`` instead of the donors'.
+
+        Returns:
+            ``(B, 3, H, W)`` in [-1, 1].
+        """
+        size, count = warped.shape[-1], len(warped)
+        flow = shape_flow(self.frame.expand(count, -1, -1), dense, size)
+        field = torch.einsum("bk,khw->bhw", change, self.shading)[:, None].clamp(-0.4, 0.4)
+        field = F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+        ratio = torch.exp(warp_image(field, flow))
+        shaded = (warped.float() + 1) / 2 * ratio
+
+        left, top, width, height = self.mouth_box.tolist()
+        coefficients = self.donor_mouths[donors] if mouths is None else mouths
+        patch = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, height, width)
+        canvas = F.pad(patch, (left, size - left - width, top, size - top - height), mode="replicate")
+        inside = (warp_image(canvas, flow) * skin).clamp(0.02, 0.9)
+        gap = mouth_gap(dense)
+        need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
+        if mouths is None:
+            need = need * (self.donor_open[donors] > 0.08).float()
+        mask = mouth_mask(dense, size) * need[:, None, None, None]
+        dressed = shaded + mask * (inside - shaded)
+        return (dressed.clamp(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)

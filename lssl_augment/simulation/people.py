@@ -1,0 +1,176 @@
+"""Drawing people: coefficient vectors around averages of several real faces.
+
+A single Gaussian over all coefficients draws faces whose fine details do not belong together: mottled skin, hair
+of no kind. The coefficients of real faces lie along a curved sheet, so the model keeps *prototypes*, each the
+average of a handful of different people who look alike, mixes two of them for every person drawn, and adds
+Gaussian variation of the kind that those people show around their averages (a kernel density with
+wide kernels, whose kernels are centred on averages and never on one training face).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lssl_augment.errors import DataError, WeightsError
+from lssl_augment.simulation.backdrop import NUMBERS
+from lssl_augment.simulation.face_space import FaceSpace
+
+__all__ = ["People", "PeopleConfig", "Persons", "learn_people", "look_features"]
+
+#: Key word of the generators, so that a person's numbers are not those of another use of the same seed.
+_STREAM = 0xFACE
+#: Weights of silhouette and shape against texture when looks are compared.
+_SILHOUETTE, _SHAPE = 0.6, 0.7
+
+
+@dataclass(frozen=True)
+class PeopleConfig:
+    """How prototypes are made and mixed.
+
+    Attributes:
+        prototypes: how many. members: different people that each averages.
+        variations: directions of the variation added. second: largest share of the second prototype.
+        spread: size of the variation, 1 as training faces vary around their prototypes.
+        limit: where its normal numbers are cut, in standard deviations.
+    """
+
+    prototypes: int = 600
+    members: int = 6
+    variations: int = 64
+    second: float = 0.35
+    spread: float = 0.6
+    limit: float = 2.0
+
+
+@dataclass(frozen=True)
+class Persons:
+    """What was drawn: coefficient vectors ``(B, K)`` and the numbers of the backdrops ``(B, NUMBERS)``."""
+
+    coefficients: Tensor
+    backdrop: Tensor
+
+
+@dataclass(frozen=True)
+class People:
+    """What people are drawn from.
+
+    Attributes:
+        prototypes: coefficient vectors in standard deviations, ``(P, K)``.
+        variations: directions scaled by how much people vary along them, same unit, ``(R, K)``.
+        second, spread, limit: see :class:`PeopleConfig`.
+    """
+
+    prototypes: Tensor
+    variations: Tensor
+    second: float
+    spread: float
+    limit: float
+
+    def draw(self, space: FaceSpace, seeds: np.ndarray) -> Persons:
+        """People by seed, ``(B,)`` integers; a row depends on its seed alone."""
+        count = len(self.prototypes)
+        mixing = np.zeros((len(seeds), count), np.float32)
+        mirrored = np.zeros(len(seeds), bool)
+        normal = np.empty((len(seeds), len(self.variations)), np.float32)
+        backdrop = np.empty((len(seeds), NUMBERS), np.float32)
+        for row, seed in enumerate(seeds.tolist()):
+            rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, _STREAM]))
+            first, other = rng.choice(count, size=2, replace=False)
+            share = rng.uniform(0.0, self.second)
+            mixing[row, first], mixing[row, other] = 1 - share, share
+            mirrored[row] = rng.random() < 0.5
+            normal[row] = rng.standard_normal(normal.shape[1])
+            backdrop[row] = rng.random(NUMBERS)
+        normal = np.clip(normal, -self.limit, self.limit) * np.float32(self.spread)
+        vectors = torch.from_numpy(mixing) @ self.prototypes + torch.from_numpy(normal) @ self.variations
+        sign = torch.where(torch.from_numpy(mirrored)[:, None], space.signs, torch.ones(()))
+        return Persons(vectors * sign * space.sigma, torch.from_numpy(backdrop))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What :meth:`from_tensors` reads."""
+        numbers = torch.tensor([self.second, self.spread, self.limit])
+        parts = {"prototypes": self.prototypes, "variations": self.variations, "numbers": numbers}
+        return {f"people.{name}": value for name, value in parts.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], space: FaceSpace) -> People:
+        """Read what :meth:`tensors` gave.
+
+        Raises:
+            WeightsError: tensors that are missing or do not fit the space.
+        """
+        try:
+            prototypes, variations, numbers = (
+                tensors[f"people.{name}"].float() for name in ("prototypes", "variations", "numbers")
+            )
+        except KeyError as error:
+            raise WeightsError(f"the face model lacks the tensor {error}; learn it again") from error
+        for name, value in (("prototypes", prototypes), ("variations", variations)):
+            if value.ndim != 2 or value.shape[1] != space.size:
+                raise WeightsError(
+                    f"the face model's {name} have shape {tuple(value.shape)}; needed: (*, {space.size})"
+                )
+        second, spread, limit = numbers.tolist()
+        return cls(prototypes, variations, second, spread, limit)
+
+
+def look_features(space: FaceSpace, coefficients: Tensor) -> Tensor:
+    """Coefficients ``(N, K)`` scaled so that Euclidean distance compares looks, ``(N, K)``.
+
+    Texture counts by its variance in the picture; silhouette and shape are put on its scale.
+    """
+    parts = []
+    start = 0
+    for basis, weight in ((space.texture, 1.0), (space.silhouette, _SILHOUETTE), (space.shape, _SHAPE)):
+        part = coefficients[:, start : start + basis.size]
+        parts.append(part * (weight / basis.sigma.square().sum().sqrt()))
+        start += basis.size
+    return torch.cat(parts, dim=1)
+
+
+def learn_people(
+    space: FaceSpace, coefficients: Tensor, subjects: np.ndarray, config: PeopleConfig, seed: int
+) -> People:
+    """Prototypes and variations from the training faces and their mirror images.
+
+    Args:
+        coefficients: of the training faces, ``(N, K)``. subjects: their names, ``(N,)``.
+        seed: which faces prototypes are made around.
+
+    Raises:
+        DataError: fewer different subjects than a prototype needs.
+    """
+    names = np.unique(subjects)
+    if len(names) < config.members + 1:
+        raise DataError(
+            f"prototypes of {config.members} people need faces of more than {config.members} subjects; "
+            f"got {len(names)}"
+        )
+    both = torch.cat([coefficients, coefficients * space.signs])
+    owner = np.tile(np.searchsorted(names, subjects), 2)
+    features = look_features(space, both)
+    rng = np.random.Generator(np.random.Philox(key=[seed, _STREAM]))
+    # A face or its mirror image: drawing mirrors people anyway.
+    count = min(config.prototypes, len(coefficients))
+    anchors = rng.permutation(len(coefficients))[:count]
+    order = torch.cdist(features[anchors], features).argsort(dim=1).numpy()
+    groups = np.stack([_nearest_people(row, owner, config.members) for row in order])
+    members = (both / space.sigma)[torch.from_numpy(groups)]
+    prototypes = members.mean(dim=1)
+    # Averages of m people lack the factor (m − 1)/m of the variance around them.
+    rest = (members - prototypes[:, None]).flatten(0, 1) * (config.members / (config.members - 1)) ** 0.5
+    _, length, directions = torch.linalg.svd(rest * space.sigma, full_matrices=False)
+    keep = min(config.variations, len(length))
+    variations = directions[:keep] * (length[:keep, None] / len(rest) ** 0.5) / space.sigma
+    return People(prototypes, variations, config.second, config.spread, config.limit)
+
+
+def _nearest_people(order: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` rows of ``order`` that belong to different people."""
+    _, first = np.unique(owner[order], return_index=True)
+    return order[np.sort(first)[:count]]

@@ -1,0 +1,143 @@
+"""Fit :class:`ExpressionTextures` to training faces whose shapes are fitted."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.errors import DataError
+from lssl_augment.faces.expression_shapes import ExpressionShapes
+from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, mouth_gap, skin_colour
+from lssl_augment.models.warp import shape_flow, warp_image
+
+__all__ = ["fit_expression_textures"]
+
+_OPEN = 0.12
+_EYES = (
+    [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
+    [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
+)
+_OVAL = (
+    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
+    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+)
+
+
+def fit_expression_textures(
+    shapes: ExpressionShapes,
+    images: np.ndarray,
+    dense: np.ndarray,
+    labels: np.ndarray,
+    expression: Tensor,
+    donor_rows: np.ndarray,
+    *,
+    mouth_components: int = 40,
+    shading_px: int = 64,
+    faces_per_class: int = 900,
+    ridge: float = 0.1,
+    seed: int = 0,
+) -> ExpressionTextures:
+    """Learn shading and mouth interiors.
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8; dense: ``(N, 478, 3)``; labels: ``(N,)``; expression: ``(N, K)`` coefficients.
+        donor_rows: training row of each of the shape model's donors, ``(D,)``.
+        faces_per_class: at most so many faces of a class teach.
+
+    Raises:
+        DataError: fewer than 50 open mouths.
+    """
+    size = images.shape[1]
+    rng = np.random.default_rng(seed)
+    points = torch.from_numpy(np.asarray(dense, np.float32))
+    frontal = (points[:, 1, 0] - (points[:, 234, 0] + points[:, 454, 0]) / 2).abs() < 0.09 * size
+    open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy())
+    if len(open_rows) < 50:
+        raise DataError(f"{len(open_rows)} open mouths among the training faces; 50 are needed to learn their inside")
+    frame = points[open_rows].mean(0)
+    chosen = []
+    for c in range(shapes.num_classes):
+        pool = np.flatnonzero((labels == c) & frontal.numpy())
+        chosen.append(rng.permutation(pool)[:faces_per_class])
+    rows = np.unique(np.concatenate([*chosen, donor_rows]))
+    open_few = np.setdiff1d(rng.permutation(open_rows)[:1500], rows)
+    rows = np.concatenate([rows, open_few])
+
+    box = _mouth_box(frame)
+    logs, mouths = [], []
+    for part in np.array_split(rows, max(1, len(rows) // 64)):
+        faces = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        some = points[part]
+        flat = warp_image(faces, shape_flow(some, frame.expand(len(part), -1, -1), size))
+        grey = (flat.mean(1, keepdim=True) + 1) / 2
+        logs.append(torch.log(F.interpolate(grey, size=(shading_px, shading_px), mode="area") + 0.08)[:, 0])
+        left, top, width, height = box
+        inside = (flat[:, :, top : top + height, left : left + width] + 1) / 2
+        mouths.append((inside / skin_colour(faces, some).clamp_min(0.05)).clamp(0, 2.5).flatten(1))
+    log, mouth = torch.cat(logs), torch.cat(mouths)
+
+    skin = _skin_mask(frame, size, shading_px)
+    change = _shading(log, expression[torch.from_numpy(rows)], labels[rows], skin, shapes.num_classes, ridge)
+
+    opening = mouth_gap(points[torch.from_numpy(rows)])
+    teach = mouth[opening > _OPEN]
+    mean = teach.mean(0)
+    _, _, components = torch.pca_lowrank(teach - mean, q=mouth_components, niter=4)
+    basis = components.T.contiguous()
+    spread = ((teach - mean) @ basis.T).std(0)
+    where = {int(r): i for i, r in enumerate(rows)}
+    index = torch.tensor([where[int(r)] for r in donor_rows])
+    return ExpressionTextures(
+        frame=frame,
+        shading=change,
+        mouth_mean=mean,
+        mouth_basis=basis,
+        mouth_box=torch.tensor(box),
+        # Gum shields, microphones and the like are not what mouths look like.
+        donor_mouths=((mouth[index] - mean) @ basis.T).clamp(-2 * spread, 2 * spread),
+        donor_open=opening[index],
+    )
+
+
+def _mouth_box(frame: Tensor) -> list[int]:
+    ring = frame[INNER_LIPS, :2]
+    low, high = ring.amin(0).floor() - 2, ring.amax(0).ceil() + 3
+    return [int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])]
+
+
+def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
+    """Face without mouth interior and eyes (they move and glint, and would leave stains), softened towards the outline, ``(out, out)``."""
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillPoly(mask, [np.round(frame[_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
+    mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
+    cv2.fillPoly(mask, [np.round(frame[INNER_LIPS, :2].numpy() * 16).astype(np.int32)], 0.0, shift=4)
+    for ring in _EYES:
+        points = frame[list(ring), :2].numpy()
+        centre, reach = points.mean(0), np.ptp(points, axis=0) * np.array([0.75, 1.3]) + size / 64
+        cv2.ellipse(mask, (tuple(centre.tolist()), tuple((2 * reach).tolist()), 0.0), 0.0, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), size / 40)
+    return F.interpolate(torch.from_numpy(mask)[None, None], size=(out, out), mode="area")[0, 0]
+
+
+def _shading(log: Tensor, expression: Tensor, labels: np.ndarray, skin: Tensor, classes: int, ridge: float) -> Tensor:
+    """Ridge regression of log luminance, its smooth lighting removed, on expression coefficients: ``(K, h, h)``."""
+    n, side, _ = log.shape
+    axis = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    smooth = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1).double()
+    w = skin.flatten().double()
+    gram = (smooth * w) @ smooth.T
+    flat = log.flatten(1).double()
+    flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
+    counts = np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+    weight = torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels], dtype=torch.float64)
+    e = expression.double()
+    e = torch.cat([e, torch.ones(n, 1, dtype=torch.float64)], dim=1)
+    moment = (e * weight[:, None]).T @ e
+    penalty = ridge * moment.diagonal()[:-1].mean() * torch.eye(len(moment), dtype=torch.float64)
+    penalty[-1, -1] = 0
+    solved = torch.linalg.solve(moment + penalty, (e * weight[:, None]).T @ flat)[:-1]
+    return (solved.view(-1, side, side) * skin.double()).float()
