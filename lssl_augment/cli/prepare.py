@@ -26,9 +26,7 @@ _NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
     metavar="DIR|ZIP|CSV",
     help="Folder of the data set; a zip archive of it is read as it is, and a CSV file where it is one.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="PACK.h5", help="Face pack to write."
-)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PACK.h5", help="Face pack to write.")
 @click.option(
     "--landmarks",
     type=click.Choice(("auto", "file", "network")),
@@ -52,8 +50,7 @@ _NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
 @click.option(
     "--subject-pattern",
     metavar="REGEX",
-    help="`folder` only: finds the subject in a file's name (its first group). Default: each file is its own "
-    "subject.",
+    help="`folder` only: finds the subject in a file's name (its first group). Default: each file is its own subject.",
 )
 @click.option(
     "--limit",
@@ -61,9 +58,7 @@ _NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
     metavar="PHOTOS",
     help="Take so many, evenly from the whole list: a quick try.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split by subject."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split by subject.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

@@ -20,9 +20,7 @@ MAX_PIXELS = 64_000_000
 #: Larger files are refused before they are read.
 MAX_BYTES = 512 << 20
 #: What counts as an image file when a folder is listed.
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 # Only decoders of plain pictures: Pillow's list also has some that start other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
@@ -81,9 +79,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> np.ndarray:
         with _open(data) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise ImageError(
-                    f"{name}: {width}×{height} is more than {max_pixels:,} pixels; shrink it first"
-                )
+                raise ImageError(f"{name}: {width}×{height} is more than {max_pixels:,} pixels; shrink it first")
             if not width * height:
                 raise ImageError(f"{name}: the image has no pixels ({width}×{height})")
             image.load()

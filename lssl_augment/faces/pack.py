@@ -158,9 +158,7 @@ def _validate(file: h5py.File, name: str) -> None:
         raise SchemaError(f"{name} is not finished; write it again with `lssl-augment prepare`")
     missing = [a for a in _ATTRIBUTES if a not in file.attrs]
     missing += [
-        d
-        for d in ("images", "labels", "landmarks", *TEXT_COLUMNS)
-        if not isinstance(file.get(d), h5py.Dataset)
+        d for d in ("images", "labels", "landmarks", *TEXT_COLUMNS) if not isinstance(file.get(d), h5py.Dataset)
     ]
     if missing:
         raise SchemaError(f"{name} lacks {', '.join(missing)}; it is damaged or was made by something else")
@@ -176,9 +174,7 @@ def _validate(file: h5py.File, name: str) -> None:
     for column, (shape, dtype) in expected.items():
         found = file[column]
         if found.shape != shape or found.dtype != dtype:
-            raise SchemaError(
-                f"{name}: {column} must be {shape} {np.dtype(dtype)}; found {found.shape} {found.dtype}"
-            )
+            raise SchemaError(f"{name}: {column} must be {shape} {np.dtype(dtype)}; found {found.shape} {found.dtype}")
     for column in TEXT_COLUMNS:
         if file[column].shape != (rows,) or h5py.check_string_dtype(file[column].dtype) is None:
             raise SchemaError(f"{name}: {column} must be {rows} UTF-8 texts; found {file[column].dtype}")

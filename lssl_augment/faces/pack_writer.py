@@ -170,9 +170,7 @@ class PackWriter:
 
     def _finish(self) -> None:
         file = self._opened()
-        texts = {
-            f"skipped/{name}": [s[i] for s in self._skipped] for i, name in enumerate(("files", "reasons"))
-        }
+        texts = {f"skipped/{name}": [s[i] for s in self._skipped] for i, name in enumerate(("files", "reasons"))}
         texts |= self._texts
         letters = sum(len(text.encode()) for values in texts.values() for text in values)
         self._reserve(letters + 32 * sum(map(len, texts.values())) + 600 * len(self._texts["files"]))

@@ -25,6 +25,10 @@ INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 3
 _SKIN = [50, 280, 205, 425, 117, 346, 187, 411, 199, 202, 422]
 
 
+#: Opening over width from which the inside of a donor's mouth has been seen, and not a stretched seam.
+_OPEN_DONOR = 0.12
+
+
 def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
     """Inside of the lips, ``(B, 1, size_px, size_px)`` in [0, 1], edges softened over about a pixel."""
     out = np.zeros((len(dense), size_px, size_px), np.float32)
@@ -111,11 +115,18 @@ class ExpressionTextures:
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
         patch = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, height, width)
         canvas = F.pad(patch, (left, size - left - width, top, size - top - height), mode="replicate")
-        inside = (warp_image(canvas, flow) * skin).clamp(0.02, 0.9)
+        inside = _plausible(warp_image(canvas, flow) * skin)
         gap = mouth_gap(dense)
         need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
         if mouths is None:
-            need = need * (self.donor_open[donors] > 0.08).float()
+            need = need * (self.donor_open[donors] > _OPEN_DONOR).float()
         mask = mouth_mask(dense, size) * need[:, None, None, None]
         dressed = shaded + mask * (inside - shaded)
         return (dressed.clamp(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def _plausible(inside: Tensor) -> Tensor:
+    """Mouth colours ``(B, 3, H, W)`` in [0, 1] kept dull and never bluer than red, whatever the components add up to."""
+    grey = inside.mean(1, keepdim=True)
+    red, green, blue = (grey + 0.75 * (inside - grey)).clamp(0.02, 0.9).split(1, dim=1)
+    return torch.cat([red, torch.minimum(green, 1.05 * red), torch.minimum(blue, red)], dim=1)

@@ -19,7 +19,7 @@ def backdrops(uniform: Tensor, size_px: int) -> Tensor:
     """
     level = 45 + 165 * uniform[:, 0:1]
     # Colour as two chroma axes; the product of two uniforms makes strong colours rare.
-    strength = 70 * uniform[:, 1:2] * uniform[:, 2:3]
+    strength = 45 * uniform[:, 1:2] * uniform[:, 2:3]
     angle = 2 * torch.pi * uniform[:, 3:4]
     red, blue = strength * torch.cos(angle), strength * torch.sin(angle)
     colour = torch.cat([level + red, level - 0.4 * red - 0.2 * blue, level + blue], dim=1)

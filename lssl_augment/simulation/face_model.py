@@ -36,12 +36,17 @@ class FaceModel:
     def __init__(self, space: FaceSpace, people: People, card: Mapping[str, Any] | None = None) -> None:
         self.space = space
         self.people = people
+        self._around = _around_head(space)
         self.card = dict(card or {})
 
     @property
     def face_size_px(self) -> int:
         """Side of the faces."""
         return self.space.size_px
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What to store as weights of kind ``faces``."""
+        return {**self.space.tensors(), **self.people.tensors()}
 
     @torch.no_grad()
     def sample(self, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +80,9 @@ class FaceModel:
         cut = space.texture.size
         dense = space.dense(vectors)
         textures = space.textures(vectors[:, :cut])
-        textures = textures + _SHARPEN * (textures - _blur(textures, 1))
+        textures = textures + _SHARPEN * (textures - _blur(textures))
+        # Clothes of many people average to a coarse fuzz; only their colour is kept.
+        textures = textures + self._around * (_colours(textures) - textures)
         inside = space.heads(vectors[:, cut : cut + space.silhouette.size])
         warped = space.warp.from_mean(torch.cat([textures, inside], dim=1), dense)
         alpha = warped[:, 3:].clamp(0, 1)
@@ -99,9 +106,7 @@ class FaceModel:
         size, total = self.face_size_px, self.space.texture.size
         images, dense = np.asarray(images), np.asarray(dense)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-            raise DataError(
-                f"images must be (B, {size}, {size}, 3) uint8; got {images.shape} {images.dtype}"
-            )
+            raise DataError(f"images must be (B, {size}, {size}, 3) uint8; got {images.shape} {images.dtype}")
         if dense.shape != (len(images), DENSE_COUNT, 3):
             raise DataError(f"dense must be ({len(images)}, {DENSE_COUNT}, 3); got {dense.shape}")
         if components is not None and not 1 <= components <= total:
@@ -142,9 +147,26 @@ def _model(tensors: Mapping[str, Tensor], size_px: int, card: Mapping[str, Any])
     return FaceModel(space, People.from_tensors(tensors, space), card)
 
 
-def _blur(images: Tensor, radius: int) -> Tensor:
-    padded = F.pad(images, (radius,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, 2 * radius + 1, stride=1)
+def _around_head(space: FaceSpace) -> Tensor:
+    """1 where clothes and shoulders are in the mean shape, 0 on face, hair and neck, ``(S, S)``, soft."""
+    points = space.mean_shape[:, :2]
+    low, high = points.amin(0), points.amax(0)
+    centre, half = (low + high) / 2, (high - low) / 2
+    axis = torch.arange(space.size_px, dtype=torch.float32)
+    ys, xs = torch.meshgrid(axis, axis, indexing="ij")
+    radius = torch.hypot((xs - centre[0]) / (1.2 * half[0]), (ys - centre[1]) / (1.45 * half[1]))
+    below = torch.sigmoid((ys - centre[1]) / (0.15 * half[1]))
+    return below * torch.sigmoid((radius - 1.0) * 14.0)
+
+
+def _blur(images: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(images, (1,) * 4, mode="replicate"), 3, stride=1)
+
+
+def _colours(images: Tensor) -> Tensor:
+    """Images without their detail; blurred where they are small, which is far cheaper."""
+    small = _blur(_blur(F.avg_pool2d(images, 4)))
+    return F.interpolate(small, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _to_uint8(faces: Tensor) -> np.ndarray:

@@ -33,6 +33,11 @@ __all__ = ["SILHOUETTE_SIDE", "FaceSpace", "shape_halves", "silhouette_halves"]
 SILHOUETTE_SIDE = 64
 #: Width of the soft edge of a head, in pixels of distance.
 _EDGE_PX = 1.1
+_LEAST_SLOPE = 0.25
+
+
+def _smooth(images: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(images, (2,) * 4, mode="replicate"), 5, stride=1)
 
 
 def shape_halves(dense: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
@@ -106,7 +111,10 @@ class FaceSpace:
         distance = merge_mirror(even, odd, 1, SILHOUETTE_SIDE)
         size = (self.size_px, self.size_px)
         distance = F.interpolate(distance, size=size, mode="bicubic", align_corners=False)
-        return torch.sigmoid(distance / _EDGE_PX)
+        # Averages of distances fall more slowly than one pixel a pixel where outlines differ; without this,
+        # such edges would be as wide as the difference.
+        slope = torch.hypot(*torch.gradient(distance, dim=(2, 3)))
+        return torch.sigmoid(distance / (_EDGE_PX * _smooth(slope).clamp(_LEAST_SLOPE, 1.0)))
 
     def encode_textures(self, textures: Tensor) -> tuple[Tensor, Tensor]:
         """Whole crops in the mean shape, backgrounds and all → texture coefficients and heads.
@@ -142,9 +150,17 @@ class FaceSpace:
         lengths = (3 * size_px * size_px // 4, SILHOUETTE_SIDE**2 // 2, 3 * DENSE_COUNT)
         for name, basis, length in zip(("texture", "silhouette", "shape"), bases, lengths, strict=True):
             shapes = [tuple(t.shape) for t in (basis.even, basis.odd, basis.mean, basis.weight, basis.sigma)]
-            wanted = [(len(basis.even), length), (len(basis.odd), length), (length,), (length,), (basis.size,)]
+            wanted = [
+                (len(basis.even), length),
+                (len(basis.odd), length),
+                (length,),
+                (length,),
+                (basis.size,),
+            ]
             if shapes != wanted:
-                raise WeightsError(f"the face model's {name} has tensors of shapes {shapes}; needed: {wanted}")
+                raise WeightsError(
+                    f"the face model's {name} has tensors of shapes {shapes}; needed: {wanted}"
+                )
         mapping = tensors.get("silhouette_map")
         if mapping is None or mapping.shape != (bases[0].size, bases[1].size):
             raise WeightsError("the face model's silhouette_map is missing or does not fit; learn it again")

@@ -11,12 +11,29 @@ import numpy as np
 __all__ = ["head_mask", "signed_distance"]
 
 #: The face oval among the dense points, in order around it.
-_OVAL = (
-    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
-    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
-)
+_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152] + [
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+]
 #: GrabCut works on a face of this side (a quarter of the pixels, a fifth of the time) for so many rounds.
 _SIDE, _ROUNDS = 64, 4
+#: GrabCut's rectangle, which it ignores when it is given a mask.
+_UNUSED = (0, 0, 1, 1)
 #: The landmarks end at the hairline; from the middle of the face the skull reaches so much higher.
 _SKULL = 1.3
 
@@ -38,14 +55,23 @@ def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
     oval = (dense[_OVAL, :2] + 0.5) * scale - 0.5
     cv2.fillPoly(mask, [_skull(oval).round().astype(np.int32)], (int(cv2.GC_FGD),))
     cv2.ellipse(mask, (_SIDE // 2, 62), (9, 7), 0, 0, 360, int(cv2.GC_FGD), -1)  # the neck
-    mask[:15, :2] = mask[:15, -2:] = cv2.GC_BGD
+    mask[:44, :2] = mask[:44, -2:] = cv2.GC_BGD  # above the shoulders hair hardly ever reaches the border
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # GrabCut starts from k-means, which draws from OpenCV's generator
-    cv2.grabCut(small, mask, None, background, foreground, _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    inside = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.float32)
-    large = cv2.resize(inside, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    cv2.grabCut(small, mask, _UNUSED, background, foreground, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    inside = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
+    large = cv2.resize(
+        _one_piece(inside).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    )
     return np.asarray(large > 0.5)
+
+
+def _one_piece(inside: np.ndarray) -> np.ndarray:
+    """The piece that holds the middle of the face, without what hangs on it by a thread."""
+    opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    _, pieces = cv2.connectedComponents(opened, connectivity=4)
+    return np.asarray(pieces == pieces[_SIDE // 2, _SIDE // 2])
 
 
 def _skull(oval: np.ndarray) -> np.ndarray:

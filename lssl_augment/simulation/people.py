@@ -20,7 +20,7 @@ from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.simulation.backdrop import NUMBERS
 from lssl_augment.simulation.face_space import FaceSpace
 
-__all__ = ["People", "PeopleConfig", "Persons", "learn_people", "look_features"]
+__all__ = ["Mixture", "People", "PeopleConfig", "Persons", "learn_people", "look_features"]
 
 #: Key word of the generators, so that a person's numbers are not those of another use of the same seed.
 _STREAM = 0xFACE
@@ -41,10 +41,27 @@ class PeopleConfig:
 
     prototypes: int = 600
     members: int = 6
-    variations: int = 64
+    variations: int = 96
     second: float = 0.35
-    spread: float = 0.6
+    spread: float = 1.0
     limit: float = 2.0
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Numbers drawn for B people; nothing in it depends on the model but the number of prototypes.
+
+    Attributes:
+        first, other: prototypes, ``(B,)`` int64. share: of the other one, ``(B,)`` in [0, 1).
+        mirrored: ``(B,)`` bool. normal: ``(B, R)``. backdrop: ``(B, NUMBERS)`` in [0, 1).
+    """
+
+    first: np.ndarray
+    other: np.ndarray
+    share: np.ndarray
+    mirrored: np.ndarray
+    normal: np.ndarray
+    backdrop: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,25 +88,33 @@ class People:
     spread: float
     limit: float
 
-    def draw(self, space: FaceSpace, seeds: np.ndarray) -> Persons:
-        """People by seed, ``(B,)`` integers; a row depends on its seed alone."""
-        count = len(self.prototypes)
-        mixing = np.zeros((len(seeds), count), np.float32)
-        mirrored = np.zeros(len(seeds), bool)
-        normal = np.empty((len(seeds), len(self.variations)), np.float32)
-        backdrop = np.empty((len(seeds), NUMBERS), np.float32)
+    def mixture(self, seeds: np.ndarray) -> Mixture:
+        """Draw the numbers of people by seed, ``(B,)`` integers; a row depends on its seed alone."""
+        count = len(seeds)
+        pair = np.empty((count, 2), np.int64)
+        share, mirrored = np.empty(count, np.float32), np.empty(count, bool)
+        normal = np.empty((count, len(self.variations)), np.float32)
+        backdrop = np.empty((count, NUMBERS), np.float32)
         for row, seed in enumerate(seeds.tolist()):
             rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, _STREAM]))
-            first, other = rng.choice(count, size=2, replace=False)
-            share = rng.uniform(0.0, self.second)
-            mixing[row, first], mixing[row, other] = 1 - share, share
+            first = rng.integers(len(self.prototypes))
+            # Any other one: a step of 1 to P − 1 around the circle.
+            pair[row] = first, (first + rng.integers(1, len(self.prototypes))) % len(self.prototypes)
+            share[row] = rng.uniform(0.0, self.second)
             mirrored[row] = rng.random() < 0.5
             normal[row] = rng.standard_normal(normal.shape[1])
             backdrop[row] = rng.random(NUMBERS)
-        normal = np.clip(normal, -self.limit, self.limit) * np.float32(self.spread)
-        vectors = torch.from_numpy(mixing) @ self.prototypes + torch.from_numpy(normal) @ self.variations
-        sign = torch.where(torch.from_numpy(mirrored)[:, None], space.signs, torch.ones(()))
-        return Persons(vectors * sign * space.sigma, torch.from_numpy(backdrop))
+        limit = np.float32(self.limit)
+        return Mixture(pair[:, 0], pair[:, 1], share, mirrored, np.clip(normal, -limit, limit), backdrop)
+
+    def draw(self, space: FaceSpace, seeds: np.ndarray) -> Persons:
+        """People by seed, ``(B,)`` integers; a row depends on its seed alone."""
+        drawn = self.mixture(seeds)
+        share = torch.from_numpy(drawn.share)[:, None]
+        mixed = (1 - share) * self.prototypes[drawn.first] + share * self.prototypes[drawn.other]
+        mixed = mixed + torch.from_numpy(drawn.normal * np.float32(self.spread)) @ self.variations
+        sign = torch.where(torch.from_numpy(drawn.mirrored)[:, None], space.signs, torch.ones(()))
+        return Persons(mixed * sign * space.sigma, torch.from_numpy(drawn.backdrop))
 
     def tensors(self) -> dict[str, Tensor]:
         """What :meth:`from_tensors` reads."""
@@ -124,13 +149,13 @@ def look_features(space: FaceSpace, coefficients: Tensor) -> Tensor:
 
     Texture counts by its variance in the picture; silhouette and shape are put on its scale.
     """
-    parts = []
-    start = 0
-    for basis, weight in ((space.texture, 1.0), (space.silhouette, _SILHOUETTE), (space.shape, _SHAPE)):
-        part = coefficients[:, start : start + basis.size]
-        parts.append(part * (weight / basis.sigma.square().sum().sqrt()))
-        start += basis.size
-    return torch.cat(parts, dim=1)
+    return coefficients * _look_scale(space)
+
+
+def _look_scale(space: FaceSpace) -> Tensor:
+    kinds = ((space.texture, 1.0), (space.silhouette, _SILHOUETTE), (space.shape, _SHAPE))
+    scales = [weight / basis.sigma.square().sum().sqrt() for basis, weight in kinds]
+    return torch.cat([s.expand(basis.size) for s, (basis, _) in zip(scales, kinds, strict=True)])
 
 
 def learn_people(
@@ -140,7 +165,7 @@ def learn_people(
 
     Args:
         coefficients: of the training faces, ``(N, K)``. subjects: their names, ``(N,)``.
-        seed: which faces prototypes are made around.
+        seed: of the first face a prototype is made around; the others follow.
 
     Raises:
         DataError: fewer different subjects than a prototype needs.
@@ -154,20 +179,30 @@ def learn_people(
     both = torch.cat([coefficients, coefficients * space.signs])
     owner = np.tile(np.searchsorted(names, subjects), 2)
     features = look_features(space, both)
-    rng = np.random.Generator(np.random.Philox(key=[seed, _STREAM]))
     # A face or its mirror image: drawing mirrors people anyway.
-    count = min(config.prototypes, len(coefficients))
-    anchors = rng.permutation(len(coefficients))[:count]
+    anchors = _far_apart(features[: len(coefficients)], config.prototypes, seed)
     order = torch.cdist(features[anchors], features).argsort(dim=1).numpy()
     groups = np.stack([_nearest_people(row, owner, config.members) for row in order])
     members = (both / space.sigma)[torch.from_numpy(groups)]
     prototypes = members.mean(dim=1)
     # Averages of m people lack the factor (m − 1)/m of the variance around them.
     rest = (members - prototypes[:, None]).flatten(0, 1) * (config.members / (config.members - 1)) ** 0.5
-    _, length, directions = torch.linalg.svd(rest * space.sigma, full_matrices=False)
+    scale = space.sigma * _look_scale(space)
+    _, length, directions = torch.linalg.svd(rest * scale, full_matrices=False)
     keep = min(config.variations, len(length))
-    variations = directions[:keep] * (length[:keep, None] / len(rest) ** 0.5) / space.sigma
+    variations = directions[:keep] * (length[:keep, None] / len(rest) ** 0.5) / scale
     return People(prototypes, variations, config.second, config.spread, config.limit)
+
+
+def _far_apart(features: Tensor, count: int, seed: int) -> np.ndarray:
+    """Rows chosen one after the other, each as far as possible from those before: rare looks are not left out."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, _STREAM]))
+    rows = [int(rng.integers(len(features)))]
+    distance = torch.full((len(features),), torch.inf)
+    while len(rows) < min(count, len(features)):
+        distance = torch.minimum(distance, (features - features[rows[-1]]).norm(dim=1))
+        rows.append(int(distance.argmax()))
+    return np.array(rows)
 
 
 def _nearest_people(order: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:

@@ -40,7 +40,8 @@ class ShapeWarp:
     def flow(self, dense: Tensor) -> Tensor:
         """Where the mean face's places lie in faces of shape ``dense`` ``(B, P, 2 or 3)``: ``(B, 2, g, g)`` pixels."""
         moved = (dense[..., :2].float() - self.mean).transpose(1, 2)
-        return (moved @ self._map.T).reshape(len(dense), 2, self.grid_px, self.grid_px)
+        # One plain matrix product: a batched one is several times slower.
+        return (moved.flatten(0, 1) @ self._map.T).view(len(dense), 2, self.grid_px, self.grid_px)
 
     def inverse_flow(self, dense: Tensor) -> Tensor:
         """Where the places of faces of shape ``dense`` lie in the mean face: ``(B, 2, g, g)`` pixels."""

@@ -78,8 +78,8 @@ def _same_classes(first: Any, second: Any) -> None:
         return
     missing, extra = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
     if missing or extra:
-        why = f"only in the first: {', '.join(missing) or 'none'}; only in the second: "
-        f"{', '.join(extra) or 'none'}"
+        first_only, second_only = ", ".join(missing) or "none", ", ".join(extra) or "none"
+        why = f"only in the first: {first_only}; only in the second: {second_only}"
     else:
         why = f"the same names in another order: {', '.join(ours)} and {', '.join(theirs)}"
     raise DataError(

@@ -119,13 +119,12 @@ def load_parts(config: GenerateConfig) -> tuple[Loaded, FaceSource, Scorer | Non
 
 def _open_source(config: GenerateConfig, vocabulary: Vocabulary) -> FaceSource:
     if config.source is None:
-        from lssl_augment.models.weights import find_weights, read_card
         from lssl_augment.simulation.face_model import load_face_model
 
-        identity = str(read_card(find_weights("faces", "faces"))["sha256"])
+        model = load_face_model()
         counts = resolve_counts(config.targets, config.per_class, vocabulary, np.zeros(0, np.int64))
         people = max(counts.values()) if config.people is None else config.people
-        return BuiltinSource(load_face_model(), identity, people, config.seed, vocabulary)
+        return BuiltinSource(model, str(model.card["sha256"]), people, config.seed, vocabulary)
     wishes: dict[str, Any] = {
         "split": config.split,
         "allow_test_subjects": config.allow_test_subjects,

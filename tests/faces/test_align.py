@@ -35,9 +35,7 @@ def test_similarity_finds_the_transform(turn: float, scale: float, x: float, y: 
     moved = transform_points(expected, template68())
     found = similarity(template68(), moved)
     assert np.allclose(found, expected, atol=1e-6 * (1 + abs(x) + abs(y)))
-    assert np.allclose(
-        similarity(template68(), moved, STABLE_WEIGHTS), expected, atol=1e-6 * (1 + abs(x) + abs(y))
-    )
+    assert np.allclose(similarity(template68(), moved, STABLE_WEIGHTS), expected, atol=1e-6 * (1 + abs(x) + abs(y)))
 
 
 @given(turns, scales, shifts, shifts)
@@ -96,9 +94,7 @@ def test_pixels_follow_the_points(scale: float) -> None:
     side = int(points.max() + 40 * scale)
     y, x = np.mgrid[:side, :side]
     corners = [36, 39, 42, 45]
-    dots = sum(
-        np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * (2 * scale) ** 2)) for px, py in points[corners]
-    )
+    dots = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * (2 * scale) ** 2)) for px, py in points[corners])
     photo = np.repeat((255 * np.clip(dots, 0, 1)).astype(np.uint8)[..., None], 3, axis=2)
     face, found = align_face(photo, points)
     assert face.shape == (FACE_SIZE_PX, FACE_SIZE_PX, 3)

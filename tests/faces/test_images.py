@@ -22,9 +22,7 @@ from lssl_augment.faces.images import read_image
 def picture(height: int = 20, width: int = 30) -> np.ndarray:
     """Red grows to the right, green downwards, blue is constant."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // (width - 1), y * 255 // (height - 1), np.full_like(x, 60)], axis=2).astype(
-        np.uint8
-    )
+    return np.stack([x * 255 // (width - 1), y * 255 // (height - 1), np.full_like(x, 60)], axis=2).astype(np.uint8)
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -41,8 +39,7 @@ def png_header(width: int, height: int) -> bytes:
         (b"IEND", b""),
     ]
     body = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -142,9 +139,7 @@ def test_exif_rotation(orientation: int) -> None:
 
 def test_damaged_exif_leaves_the_photo() -> None:
     good = picture()
-    data = encoded(
-        Image.fromarray(good), "JPEG", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage"
-    )
+    data = encoded(Image.fromarray(good), "JPEG", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage")
     assert np.abs(read_image(data).astype(int) - good).mean() < 6
 
 
