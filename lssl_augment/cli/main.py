@@ -21,7 +21,7 @@ COMMANDS = {
     "prepare": ("prepare", "Turn a data set into a face pack (HDF5)."),
     "train": ("train", "Train a generator on a face pack."),
     "generate": ("generate", "Write a balanced synthetic data set (HDF5)."),
-    "export": ("export", "Export a training run as weights with a card."),
+    "export": ("export", "Turn a synthetic file into an image folder, WebDataset or CSV index."),
     "train-landmarks": ("train_landmarks", "Train the landmark network."),
     "train-sources": ("train_sources", "Learn the statistical face model of the built-in sources."),
     "train-gate": ("train_gate", "Train the gate, the filter of synthetic faces."),

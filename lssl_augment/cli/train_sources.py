@@ -20,9 +20,7 @@ __all__ = ["train_sources_command"]
     metavar="FILE",
     help="Weights to write (.safetensors).",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 def train_sources_command(pack: Path, out: Path, seed: int) -> None:
     """Learn the statistical face model of the built-in sources.
 
@@ -37,9 +35,7 @@ def train_sources_command(pack: Path, out: Path, seed: int) -> None:
 
     if out.suffix != ".safetensors":  # said before the work, not after it
         raise WeightsError(f"--out must end in .safetensors; got {out.name!r}")
-    command = (
-        f"lssl-augment train-sources {shlex.quote(pack.name)} --out {shlex.quote(out.name)} --seed {seed}"
-    )
+    command = f"lssl-augment train-sources {shlex.quote(pack.name)} --out {shlex.quote(out.name)} --seed {seed}"
     with (
         FacePack.open(pack) as opened,
         tqdm(total=100, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}") as bar,

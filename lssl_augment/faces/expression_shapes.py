@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RIGID", "WARP_POINTS", "ExpressionShapes"]
+__all__ = ["RIGID", "WARP_POINTS", "ExpressionShapes", "mouth_gap", "settle_mouth"]
 
 #: Dense points that expressions hardly move: eye corners, bridge, forehead, temples, upper face oval.
 RIGID = (
@@ -49,6 +49,12 @@ WARP_POINTS = sorted(set(_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
 _UPPER = [159, 158, 160, 161, 157, 173, 246, 386, 385, 387, 388, 384, 398, 466, 13, 82, 312, 81, 311, 80, 310, 191, 415]
 _LOWER = [145, 153, 144, 163, 154, 155, 7, 374, 380, 373, 390, 381, 382, 249, 14, 87, 317, 178, 402, 88, 318, 95, 324]
 
+#: What follows the lips when a mouth closes, and the share of the way that it goes.
+_LOWER_LIP = [14, 87, 317, 178, 402, 88, 318, 95, 324, 17, 84, 314, 181, 405, 91, 321, 146, 375]
+_UPPER_LIP = [13, 82, 312, 81, 311, 80, 310, 191, 415, 0, 37, 267, 39, 269, 40, 270, 185, 409]
+_CHIN = [18, 83, 313, 200, 201, 421, 199, 175, 152, 148, 377, 176, 400, 149, 378, 150, 379, 194, 418, 204, 424]
+_LIP_SHARE = {"lower": 0.75, "upper": 0.25, "chin": 0.55}
+
 _MIRROR_YZ = (1.0, -1.0, -1.0)
 
 
@@ -63,6 +69,30 @@ def _procrustes(points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tenso
     scale = (s * fix).sum(1) / p.square().sum((1, 2)).clamp_min(1e-9)
     shift = mean_t - scale[:, None] * (mean_p @ rotation)[:, 0]
     return scale, rotation, shift
+
+
+def mouth_gap(dense: Tensor) -> Tensor:
+    """Opening between the inner lips over the mouth's width, ``(B,)``."""
+    upper, lower = dense[:, [13, 82, 312], 1], dense[:, [14, 87, 317], 1]
+    width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
+    return (lower - upper).clamp_min(0).mean(1) / width.clamp_min(1e-3)
+
+
+def settle_mouth(dense: Tensor, widest: Tensor) -> Tensor:
+    """Close mouths that are open wider than their donor's.
+
+    What a face keeps of its own smile would hold the lips apart, and teeth in a face at rest make it a smile.
+
+    Args:
+        dense: target shapes, ``(B, 478, 3)``; widest: largest :func:`mouth_gap` of each, ``(B,)``.
+    """
+    width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
+    excess = ((mouth_gap(dense) - widest).clamp_min(0) * width)[:, None]
+    out = dense.clone()
+    out[:, _LOWER_LIP, 1] -= _LIP_SHARE["lower"] * excess
+    out[:, _UPPER_LIP, 1] += _LIP_SHARE["upper"] * excess
+    out[:, _CHIN, 1] -= _LIP_SHARE["chin"] * excess
+    return out
 
 
 @dataclass

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
+from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
-from lssl_augment.models.expression_textures import mouth_gap, skin_colour
+from lssl_augment.models.expression_textures import skin_colour
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
 from lssl_augment.models.warp import shape_flow, warp_image
 
@@ -168,9 +169,10 @@ class ExpressionEngine:
         assert faces.faces is not None and faces.skin is not None
         drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
         change = torch.from_numpy(drawn).to(self.device) * amount - faces.expression
-        moved = self._shapes.displace(faces.dense, faces.back, change)
-        flow = shape_flow(faces.dense, moved, self._size)
         rows = torch.from_numpy(donors).to(self.device)
+        moved = self._shapes.displace(faces.dense, faces.back, change)
+        moved = settle_mouth(moved, self._textures.widest(rows, amount[:, 0]))
+        flow = shape_flow(faces.dense, moved, self._size)
         warped = warp_image(faces.faces, flow)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, mouth_gap(faces.dense))
         with self._autocast():

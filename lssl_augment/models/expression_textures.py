@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.models.warp import shape_flow, warp_image
 
-__all__ = ["INNER_LIPS", "ExpressionTextures", "mouth_gap", "mouth_mask", "skin_colour"]
+__all__ = ["INNER_LIPS", "ExpressionTextures", "mouth_mask", "skin_colour"]
 
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 #: Cheeks and chin, whose colour stands for the skin's.
@@ -37,13 +38,6 @@ def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
         cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1.0, shift=4)
     soft = F.avg_pool2d(torch.from_numpy(out)[:, None], 3, 1, 1)
     return soft.to(dense.device)
-
-
-def mouth_gap(dense: Tensor) -> Tensor:
-    """Opening between the inner lips over the mouth's width, ``(B,)``."""
-    upper, lower = dense[:, [13, 82, 312], 1], dense[:, [14, 87, 317], 1]
-    width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
-    return (lower - upper).clamp_min(0).mean(1) / width.clamp_min(1e-3)
 
 
 def skin_colour(images: Tensor, dense: Tensor) -> Tensor:
@@ -78,6 +72,10 @@ class ExpressionTextures:
     def to(self, device: str | torch.device) -> ExpressionTextures:
         """A copy on a device."""
         return ExpressionTextures(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def widest(self, donors: Tensor, amount: Tensor) -> Tensor:
+        """How wide a mouth may open that takes the expression of these donors, ``(B,)`` each."""
+        return self.donor_open[donors] * amount + 0.02
 
     def guess(
         self,

@@ -48,7 +48,7 @@ def dense_flow(
     Returns:
         Flow, shape ``(B, 2, grid_px, grid_px)`` float32 in source pixels: result(q) = image(q + flow(q)).
     """
-    batch, count, _ = source.shape
+    batch = len(source)
     anchors = border_anchors(size_px, anchors_per_side, source.device).expand(batch, -1, -1)
     unit = float(size_px)
     knots = torch.cat([target.float(), anchors], dim=1) / unit
@@ -78,9 +78,9 @@ def warp_image(image: Tensor, flow: Tensor) -> Tensor:
     """Read ``image`` through a flow.
 
     Args:
-        image: shape ``(B, C, H, W)``; any size: the flow is in pixels of the face it was made for.
-        flow: shape ``(B, 2, h, w)`` from :func:`dense_flow`, in pixels of an ``H``-sized image, or of another
-            size after :func:`scale_flow`.
+        image: shape ``(B, C, H, W)``.
+        flow: shape ``(B, 2, h, w)`` from :func:`dense_flow`, brought to the image's size; its values are pixels of
+            this image, so a flow made for a face of another size must be multiplied by the ratio of the sizes.
 
     Returns:
         Warped image, the shape and dtype of ``image``; beyond the border the edge is repeated.

@@ -54,7 +54,7 @@ AUTHOR_KEYS = (
 WRITER_KEYS = ("schema_version", "template68", "bytes", "sha256")
 
 _SUFFIX = ".safetensors"
-_CONVERT = "give a .safetensors file with its .json card, such as `lssl-augment train` and `export` write"
+_CONVERT = "give a .safetensors file with its .json card, such as `lssl-augment train` writes"
 _COPY_AGAIN = "copy both files again"
 _PICKLE = "pickles can run any code when they are read"
 

@@ -40,9 +40,7 @@ class TrainingFaces:
     subjects: np.ndarray
 
     @classmethod
-    def of(
-        cls, space: FaceSpace, images: np.ndarray, coefficients: Tensor, subjects: np.ndarray
-    ) -> TrainingFaces:
+    def of(cls, space: FaceSpace, images: np.ndarray, coefficients: Tensor, subjects: np.ndarray) -> TrainingFaces:
         """From faces ``(N, S, S, 3)`` uint8, their coefficient vectors ``(N, K)`` and subjects ``(N,)``."""
         both = torch.cat([coefficients, coefficients * space.signs])
         pixels = torch.cat([_crops(images), _crops(images[:, :, ::-1])])
@@ -74,9 +72,7 @@ class TrainingFaces:
         """
         given = {"look": look_features(self.space, coefficients), "pixel": _crops(images)}
         return {
-            name: torch.cat(
-                [torch.cdist(part, self.features[name]).amin(1) for part in f.split(_ROWS)]
-            ).numpy()
+            name: torch.cat([torch.cdist(part, self.features[name]).amin(1) for part in f.split(_ROWS)]).numpy()
             for name, f in given.items()
         }
 

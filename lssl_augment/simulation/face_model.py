@@ -48,6 +48,23 @@ class FaceModel:
         """What to store as weights of kind ``faces``."""
         return {**self.space.tensors(), **self.people.tensors()}
 
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], size_px: int, card: Mapping[str, Any] | None = None
+    ) -> FaceModel:
+        """Read what :meth:`tensors` gave.
+
+        Raises:
+            WeightsError: tensors that are missing or do not fit one another.
+        """
+        space = FaceSpace.from_tensors(tensors, size_px)
+        return cls(space, People.from_tensors(tensors, space), card)
+
+    def as_stored(self) -> FaceModel:
+        """The model as it will be read back: its numbers rounded to what the file holds."""
+        stored = {k: t.half() if t.is_floating_point() else t for k, t in self.tensors().items()}
+        return FaceModel.from_tensors(stored, self.face_size_px, self.card)
+
     @torch.no_grad()
     def sample(self, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Synthetic people, one a seed; a row depends on its seed alone.
@@ -139,12 +156,7 @@ def load_face_model(name_or_path: str | os.PathLike[str] = "faces") -> FaceModel
     size = card["face_size_px"]
     if type(size) is not int or size < 2 or size % 2:
         raise WeightsError(f"the face model's card must give face_size_px as an even integer; got {size!r}")
-    return _model(tensors, size, card)
-
-
-def _model(tensors: Mapping[str, Tensor], size_px: int, card: Mapping[str, Any]) -> FaceModel:
-    space = FaceSpace.from_tensors(tensors, size_px)
-    return FaceModel(space, People.from_tensors(tensors, space), card)
+    return FaceModel.from_tensors(tensors, size, card)
 
 
 def _around_head(space: FaceSpace) -> Tensor:

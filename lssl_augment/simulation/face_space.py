@@ -158,9 +158,7 @@ class FaceSpace:
                 (basis.size,),
             ]
             if shapes != wanted:
-                raise WeightsError(
-                    f"the face model's {name} has tensors of shapes {shapes}; needed: {wanted}"
-                )
+                raise WeightsError(f"the face model's {name} has tensors of shapes {shapes}; needed: {wanted}")
         mapping = tensors.get("silhouette_map")
         if mapping is None or mapping.shape != (bases[0].size, bases[1].size):
             raise WeightsError("the face model's silhouette_map is missing or does not fit; learn it again")

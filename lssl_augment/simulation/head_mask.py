@@ -61,9 +61,7 @@ def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
     cv2.setRNGSeed(0)  # GrabCut starts from k-means, which draws from OpenCV's generator
     cv2.grabCut(small, mask, _UNUSED, background, foreground, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     inside = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
-    large = cv2.resize(
-        _one_piece(inside).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC
-    )
+    large = cv2.resize(_one_piece(inside).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return np.asarray(large > 0.5)
 
 

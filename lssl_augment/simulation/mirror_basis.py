@@ -80,9 +80,7 @@ class MirrorBasis:
         return cls(**parts)
 
 
-def fit_mirror_basis(
-    even: Tensor, odd: Tensor, weight: Tensor, keep: int
-) -> tuple[MirrorBasis, Tensor, float]:
+def fit_mirror_basis(even: Tensor, odd: Tensor, weight: Tensor, keep: int) -> tuple[MirrorBasis, Tensor, float]:
     """Weighted principal components of vectors and their mirror images.
 
     Args:

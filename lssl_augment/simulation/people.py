@@ -173,8 +173,7 @@ def learn_people(
     names = np.unique(subjects)
     if len(names) < config.members + 1:
         raise DataError(
-            f"prototypes of {config.members} people need faces of more than {config.members} subjects; "
-            f"got {len(names)}"
+            f"prototypes of {config.members} people need faces of more than {config.members} subjects; got {len(names)}"
         )
     both = torch.cat([coefficients, coefficients * space.signs])
     owner = np.tile(np.searchsorted(names, subjects), 2)

@@ -56,9 +56,7 @@ def view_angles_deg(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def select_faces(
-    images: np.ndarray, dense: np.ndarray, subjects: Sequence[str], limits: Selection
-) -> np.ndarray:
+def select_faces(images: np.ndarray, dense: np.ndarray, subjects: Sequence[str], limits: Selection) -> np.ndarray:
     """Rows of the faces within the limits, increasing.
 
     Args:

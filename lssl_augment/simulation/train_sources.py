@@ -79,7 +79,8 @@ def train_sources(
     apart = training.to_each_other()
     report("rehearse", 0.0)
     kept = _keep_distance(FaceModel(space, people), training, apart, config)
-    model = FaceModel(space, kept)
+    # Measured is what ships, not what it was rounded from.
+    model = FaceModel(space, kept).as_stored()
     report("measure", 0.0)
     seeds = _seeds(config.seed, 1, config.measured)
     people_distances = _distances(model, training, seeds)
@@ -96,7 +97,8 @@ def train_sources(
             },
         },
     }
-    write_weights(out, model.tensors(), _card(pack, space.size_px, rows, subjects, config, metrics, command))
+    card = _card(pack, space.size_px, rows, subjects, config, metrics, command)
+    write_weights(out, FaceModel(space, kept).tensors(), card)
     report("done", 1.0)
     return metrics
 

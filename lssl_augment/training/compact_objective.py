@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import DENSE_FLIP
+from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.compact_generator import CompactOutput, Latent
 from lssl_augment.models.conditional_critic import ConditionalCritic
-from lssl_augment.models.expression_textures import mouth_gap, mouth_mask, skin_colour
+from lssl_augment.models.expression_textures import mouth_mask, skin_colour
 from lssl_augment.models.presets import build_generator
 from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.batches import TrainingFaces
@@ -196,8 +197,11 @@ class CompactObjective:
         drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
         wanted = torch.from_numpy(drawn) * torch.from_numpy(intensity.astype(np.float32))[:, None]
         change = wanted.to(self.device) - faces.expression
-        moved = self._on_device[0].displace(faces.dense, faces.back, change)
-        return moved, change, torch.from_numpy(donors).to(self.device)
+        rows = torch.from_numpy(donors).to(self.device)
+        amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)
+        shapes, textures = self._on_device
+        moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), textures.widest(rows, amount))
+        return moved, change, rows
 
     def _edit_guess(
         self, faces: _Faces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor

@@ -19,7 +19,10 @@ __all__ = ["expression_zone", "gaussian_blur", "pseudo_source"]
 
 _OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 #: Centres of the places where an expression shows, with radii as fractions of the face size.
-_ZONES = [(13, 0.2), (205, 0.14), (425, 0.14), (9, 0.13), (105, 0.11), (334, 0.11), (33, 0.08), (263, 0.08), (152, 0.12)]
+_ZONES = (
+    [(13, 0.2), (205, 0.14), (425, 0.14), (9, 0.13), (105, 0.11)]
+    + [(334, 0.11), (33, 0.08), (263, 0.08), (152, 0.12)]
+)
 
 
 def expression_zone(dense: Tensor, weights: Tensor, size_px: int) -> Tensor:

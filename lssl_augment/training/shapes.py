@@ -40,7 +40,8 @@ def typicality(coefficients: np.ndarray, labels: np.ndarray, subjects: np.ndarra
         model.fit(scaled[order[train]], labels[order[train]])
         proba = model.predict_proba(scaled[order[test]])
         column = {c: i for i, c in enumerate(model.classes_)}
-        out[order[test]] = [p[column[c]] if c in column else 0.0 for p, c in zip(proba, labels[order[test]], strict=True)]
+        own = zip(proba, labels[order[test]], strict=True)
+        out[order[test]] = [p[column[c]] if c in column else 0.0 for p, c in own]
     return out
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.errors import DataError
-from lssl_augment.faces.expression_shapes import ExpressionShapes
-from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, mouth_gap, skin_colour
+from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
+from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, skin_colour
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["fit_expression_textures"]
@@ -85,8 +85,9 @@ def fit_expression_textures(
     opening = mouth_gap(points[torch.from_numpy(rows)])
     teach = mouth[opening > _OPEN]
     mean = teach.mean(0)
-    _, _, components = torch.pca_lowrank(teach - mean, q=mouth_components, niter=4)
-    basis = components.T.contiguous()
+    # Not torch.pca_lowrank: it draws from the global generator, and a resumed run would fit other components.
+    centred = (teach - mean).double()
+    basis = torch.linalg.eigh(centred.T @ centred)[1][:, -mouth_components:].flip(1).T.float().contiguous()
     spread = ((teach - mean) @ basis.T).std(0)
     where = {int(r): i for i, r in enumerate(rows)}
     index = torch.tensor([where[int(r)] for r in donor_rows])
@@ -109,7 +110,7 @@ def _mouth_box(frame: Tensor) -> list[int]:
 
 
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
-    """Face without mouth interior and eyes (they move and glint, and would leave stains), softened towards the outline, ``(out, out)``."""
+    """Face without mouth interior and eyes (they glint and would leave stains), its outline soft, ``(out, out)``."""
     mask = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(frame[_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
     mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
