@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from lssl_augment.faces.pack import FacePack
     from lssl_augment.models.bundle import load_model
     from lssl_augment.models.engine import ExpressionEngine
-    from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
+    from lssl_augment.synthesis.config import GenerateConfig
+    from lssl_augment.synthesis.dataset import FacePackDataset, SyntheticExpressionDataset
     from lssl_augment.synthesis.generate import generate
+    from lssl_augment.synthesis.mixing import concat
     from lssl_augment.transforms.augment import LSSLAugment
 
 __all__ = [
     # what most people need
     "LSSLAugment",
     "SyntheticExpressionDataset",
+    "FacePackDataset",
+    "concat",
     "FacePack",
     "load_model",
     "ExpressionEngine",
     "generate",
+    "GenerateConfig",
     # expressions
     "Vocabulary",
     "BASIC5",
@@ -55,6 +60,9 @@ __all__ = [
 _HOME = {
     "LSSLAugment": "transforms.augment",
     "SyntheticExpressionDataset": "synthesis.dataset",
+    "FacePackDataset": "synthesis.dataset",
+    "concat": "synthesis.mixing",
+    "GenerateConfig": "synthesis.config",
     "FacePack": "faces.pack",
     "load_model": "models.bundle",
     "ExpressionEngine": "models.engine",

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, WeightsError
-from lssl_augment.faces.expression_shapes import ExpressionShapes
+from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes
+from lssl_augment.faces.landmarks import DENSE_COUNT
 from lssl_augment.models.expression_textures import ExpressionTextures
 from lssl_augment.models.presets import PRESETS, build_generator
 from lssl_augment.models.weights import read_weights
@@ -63,10 +64,11 @@ def load_model(
         generator.load_state_dict(_under(tensors, "generator."))
         shapes = _statistics(ExpressionShapes, _under(tensors, "shapes."))
         textures = _statistics(ExpressionTextures, _under(tensors, "textures."))
-        _check_donors(shapes, textures, len(vocabulary))
-    except (KeyError, TypeError, StopIteration, RuntimeError, DataError) as error:
+        _check_statistics(shapes, textures, len(vocabulary), size)
+    except (KeyError, AttributeError, TypeError, ValueError, StopIteration, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{name_or_path}: the tensors and the card do not describe a generator ({reason})") from error
+        what = "the tensors and the card do not describe a generator"
+        raise WeightsError(f"{name_or_path}: {what} ({reason})") from error
     if (shapes is None or textures is None) and getattr(generator, "uses_geometry", False):
         raise WeightsError(f"{name_or_path}: the statistics that this generator needs are missing")
     generator = generator.to(device).eval().requires_grad_(False)
@@ -89,11 +91,37 @@ def _statistics(cls: type[T], tensors: dict[str, Tensor]) -> T | None:
     return cls(**tensors)
 
 
-def _check_donors(shapes: ExpressionShapes | None, textures: ExpressionTextures | None, classes: int) -> None:
+def _check_statistics(
+    shapes: ExpressionShapes | None, textures: ExpressionTextures | None, classes: int, size_px: int
+) -> None:
     if shapes is None or textures is None:
         return
+    left, top, width, height = textures.mouth_box.tolist()
+    if min(left, top, width, height) < 0 or max(left + width, top + height) > size_px:
+        raise DataError(f"mouth_box {textures.mouth_box.tolist()} lies outside of a face of {size_px} px")
+    n, k, m, d = DENSE_COUNT, len(shapes.basis), len(textures.mouth_basis), len(shapes.donors)
+    pixels = 3 * width * height
+    wanted: dict[str, tuple[int, ...]] = {
+        "shapes.template": (n, 3),
+        "shapes.neutral_map": (3 * len(RIGID) + 1, 3 * n),
+        "shapes.basis": (k, 3 * n),
+        "shapes.offset": (3 * n,),
+        "shapes.class_mean": (classes + 1, k),
+        "shapes.expression_gain": (classes + 1, k, k),
+        "shapes.donors": (d, k),
+        "shapes.donor_labels": (d,),
+        "textures.frame": (n, 3),
+        "textures.shading": (k, *textures.shading.shape[1:]),
+        "textures.mouth_mean": (pixels,),
+        "textures.mouth_basis": (m, pixels),
+        "textures.donor_mouths": (d, m),
+        "textures.donor_open": (d,),
+    }
+    for name, shape in wanted.items():
+        owner, _, attribute = name.partition(".")
+        found = tuple(getattr(shapes if owner == "shapes" else textures, attribute).shape)
+        if found != shape:
+            raise DataError(f"{name} must have shape {shape}; got {found}")
     missing = sorted(set(range(classes)) - set(shapes.donor_labels.tolist()))
     if missing:
         raise DataError(f"no donors for the classes {missing}")
-    if not len(shapes.donors) == len(shapes.donor_labels) == len(textures.donor_mouths) == len(textures.donor_open):
-        raise DataError("donors, their labels and their mouths differ in number")

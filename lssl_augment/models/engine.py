@@ -121,6 +121,10 @@ class ExpressionEngine:
             dense = self._find_landmarks(images)
         elif dense.shape != (len(images), DENSE_COUNT, 3):
             raise DataError(f"dense must have shape ({len(images)}, {DENSE_COUNT}, 3); got {tuple(dense.shape)}")
+        elif not bool(dense.isfinite().all()):
+            raise DataError("dense must be finite; got NaN or infinite landmarks")
+        if labels is not None and labels.shape != (len(images),):
+            raise DataError(f"labels must have shape ({len(images)},); got {tuple(labels.shape)}")
         dense = dense.to(self.device, torch.float32)
         with self._autocast():
             latent = self._generator.encode(images, self._side(dense))  # type: ignore[operator]
@@ -165,8 +169,11 @@ class ExpressionEngine:
             with self._autocast():
                 image, _ = self._generator.decode(faces.latent, y)  # type: ignore[operator]
             return image.float().clamp(-1, 1).contiguous()
-        assert self._textures is not None and faces.back is not None and faces.expression is not None
-        assert faces.faces is not None and faces.skin is not None
+        assert self._textures is not None
+        assert faces.back is not None
+        assert faces.expression is not None
+        assert faces.faces is not None
+        assert faces.skin is not None
         drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
         change = torch.from_numpy(drawn).to(self.device) * amount - faces.expression
         rows = torch.from_numpy(donors).to(self.device)

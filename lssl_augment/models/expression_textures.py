@@ -49,6 +49,14 @@ def skin_colour(images: Tensor, dense: Tensor) -> Tensor:
     return (samples.mean(2, keepdim=True) + 1) / 2
 
 
+def flatten_mouths(images: Tensor, dense: Tensor, frame: Tensor, box: list[int]) -> Tensor:
+    """Mouth region in the frame over the colour of the skin, ``(B, 3·h·w)``."""
+    flat = warp_image(images, shape_flow(dense, frame.expand(len(dense), -1, -1), images.shape[-1]))
+    left, top, width, height = box
+    inside = (flat[:, :, top : top + height, left : left + width] + 1) / 2
+    return (inside / skin_colour(images, dense).clamp_min(0.05)).clamp(0, 2.5).flatten(1)
+
+
 @dataclass
 class ExpressionTextures:
     """Fitted texture statistics, float32 tensors; sizes in pixels of the face they were fitted at.
@@ -76,6 +84,11 @@ class ExpressionTextures:
     def widest(self, donors: Tensor, amount: Tensor) -> Tensor:
         """How wide a mouth may open that takes the expression of these donors, ``(B,)`` each."""
         return self.donor_open[donors] * amount + 0.02
+
+    def mouths_of(self, images: Tensor, dense: Tensor) -> Tensor:
+        """Coefficients ``(B, M)`` of the mouth interiors of faces ``(B, 3, H, W)`` with landmarks ``(B, 478, 3)``."""
+        flat = flatten_mouths(images, dense, self.frame, self.mouth_box.tolist())
+        return (flat - self.mouth_mean) @ self.mouth_basis.T
 
     def guess(
         self,

@@ -41,10 +41,10 @@ class PeopleConfig:
 
     prototypes: int = 600
     members: int = 6
-    variations: int = 96
+    variations: int = 128
     second: float = 0.35
     spread: float = 1.0
-    limit: float = 2.0
+    limit: float = 2.5
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ class People:
         drawn = self.mixture(seeds)
         share = torch.from_numpy(drawn.share)[:, None]
         mixed = (1 - share) * self.prototypes[drawn.first] + share * self.prototypes[drawn.other]
+        # Two averages mixed are more average than either: back to the distance from the mean that one has.
+        mixed = mixed / torch.sqrt((1 - share).square() + share.square())
         mixed = mixed + torch.from_numpy(drawn.normal * np.float32(self.spread)) @ self.variations
         sign = torch.where(torch.from_numpy(drawn.mirrored)[:, None], space.signs, torch.ones(()))
         return Persons(mixed * sign * space.sigma, torch.from_numpy(drawn.backdrop))

@@ -118,8 +118,6 @@ class CompactObjective:
         self.textures = fit_expression_textures(
             self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows, seed=config.seed
         )
-        donor_labels = self.shapes.donor_labels.numpy()
-        self._donor_pools = [np.flatnonzero(donor_labels == c) for c in range(self.num_classes)]
         self._on_device = self.shapes.to(self.device), self.textures.to(self.device)
         torch_rng = torch.random.get_rng_state()
         torch.manual_seed(config.seed)  # first weights; the global state is put back
@@ -211,9 +209,6 @@ class CompactObjective:
             mouth_gap(faces.dense),
         )
 
-    def _donors_of(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.array([rng.choice(self._donor_pools[label]) for label in labels.tolist()])
-
     def _side(self, dense: Tensor) -> Tensor:
         channels_last = torch.channels_last
         points = dense[:, torch.from_numpy(SPARSE_FROM_DENSE), :2]
@@ -250,12 +245,15 @@ class CompactObjective:
         y_target = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float()
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
         flow_pair, flow_edit = shape_flow(other, real.dense, self.size), shape_flow(real.dense, moved, self.size)
-        # The first guess for (a): as at inference, with the mouth of some donor of the face's own class.
-        own_donors = torch.from_numpy(self._donors_of(labels, rng)).to(self.device)
+        # The first guess for (a): the face's own mouth as components tell it, a little off. With another donor's the
+        # network would learn that guesses are worth nothing and paint the mean of all mouths, grey teeth.
         skin, closed = skin_colour(real.images, real.dense), torch.zeros(n, device=self.device)
         textures = self._on_device[1]
+        mouths = textures.mouths_of(real.images, real.dense)
+        mouths = mouths * (1 + 0.15 * torch.randn(mouths.shape, generator=torch_rng).to(self.device))
+        own_donors = torch.zeros(n, dtype=torch.int64, device=self.device)
         guess_pair = textures.guess(
-            warp_image(source, flow_pair), skin, real.dense, torch.zeros_like(away), own_donors, closed
+            warp_image(source, flow_pair), skin, real.dense, torch.zeros_like(away), own_donors, closed, mouths=mouths
         )
         guess_edit = self._edit_guess(real, moved, change, donors, flow_edit)
         source = source.contiguous(memory_format=torch.channels_last)
@@ -307,7 +305,8 @@ class CompactObjective:
                 again: Latent = net.encode(edited.image.contiguous(memory_format=torch.channels_last), side_moved)  # type: ignore[operator]
                 flow_back = shape_flow(moved, real.dense, self.size)
                 guess_back = textures.guess(
-                    warp_image(edited.image, flow_back), skin, real.dense, -change, own_donors, mouth_gap(moved)
+                    warp_image(edited.image, flow_back), skin, real.dense, -change, own_donors, mouth_gap(moved),
+                    mouths=mouths,
                 )
                 back = net.decode(again, y_real, side_real, flow_back, guess_back)  # type: ignore[operator]
             bi = F.l1_loss(back.image, real.images)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
-from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, skin_colour
+from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, flatten_mouths
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["fit_expression_textures"]
@@ -74,9 +74,7 @@ def fit_expression_textures(
         flat = warp_image(faces, shape_flow(some, frame.expand(len(part), -1, -1), size))
         grey = (flat.mean(1, keepdim=True) + 1) / 2
         logs.append(torch.log(F.interpolate(grey, size=(shading_px, shading_px), mode="area") + 0.08)[:, 0])
-        left, top, width, height = box
-        inside = (flat[:, :, top : top + height, left : left + width] + 1) / 2
-        mouths.append((inside / skin_colour(faces, some).clamp_min(0.05)).clamp(0, 2.5).flatten(1))
+        mouths.append(flatten_mouths(faces, some, frame, box))
     log, mouth = torch.cat(logs), torch.cat(mouths)
 
     skin = _skin_mask(frame, size, shading_px)
