@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
+
+# For `tiny_faces`, which several folders use.
+sys.path.insert(0, str(Path(__file__).parent))
 
 # No deadline: the first call into torch takes seconds on a busy machine. Derandomised: every run is the same.
 settings.register_profile(

@@ -7,7 +7,6 @@ the points that both layouts have; what is left is spread over the face, mirrore
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -35,6 +34,9 @@ _OVAL = (
     [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
     + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
 )
+#: Inner edges of the lips, partners one over the other.
+_LIP_OVER = [13, 82, 312, 81, 311, 80, 310, 191, 415]
+_LIP_UNDER = [14, 87, 317, 178, 402, 88, 318, 95, 324]
 #: Midline from the forehead to the chin.
 _DOWN = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
 #: Lower edge of a brow beneath its upper one; cheeks and chin in the left half, px of a 128-pixel face.
@@ -48,11 +50,9 @@ def mean_face() -> np.ndarray:
     xy = np.full((DENSE_COUNT, 2), np.nan)
     xy[SPARSE_FROM_DENSE] = template68()
     middle = float(xy[168, 0])
-    angles = np.linspace(0, np.pi, 17)[1:-1]
     arc = [127, 162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389, 356][1:-1]
     for point, angle in zip(arc, np.linspace(np.pi, 0, 15)[1:-1], strict=True):
         xy[point] = middle + 40 * np.cos(angle), 50 - 31 * np.sin(angle)
-    assert len(angles) == 15
     xy[10] = middle, 19
     for point, above in _BELOW.items():
         xy[point] = xy[above] + (0.0, 2.5)
@@ -78,7 +78,8 @@ def mean_face() -> np.ndarray:
     z = 40 - 44 * np.sqrt(np.clip(1 - across**2 - 0.6 * down**2, 0.05, 1))
     z -= 14 * np.exp(-((xy[:, 0] - middle) ** 2 / 50 + (xy[:, 1] - 66) ** 2 / 120))  # the nose stands out
     face = np.concatenate([xy, z[:, None]], axis=1)
-    face[[14, 87, 317, 178, 402, 88, 318, 95, 324], 1] += 0.2
+    seam = (face[_LIP_OVER, 1] + face[_LIP_UNDER, 1]) / 2
+    face[_LIP_OVER, 1], face[_LIP_UNDER, 1] = seam - 0.1, seam + 0.1
     face.setflags(write=False)
     return face
 
@@ -104,8 +105,9 @@ def expression_field(name: str) -> np.ndarray:
         field[:, 0] += 0.3 * x * mouth
         field[:, 1] -= 4 * mouth * (np.abs(x) / 14)
     elif name == "surprise":
-        jaw = 1 / (1 + np.exp(-(y - 88.2) / 0.15))  # what lies below the inner lips goes down
-        field[:, 1] += 8 * jaw * np.exp(-((x / 20) ** 2))
+        jaw = y > 88
+        jaw[_LIP_OVER], jaw[_LIP_UNDER] = False, True
+        field[:, 1] += 8 * jaw * np.exp(-((x / 12) ** 2))
         field[:, 1] -= 4 * np.exp(-(((y - 37) / 6) ** 2))
     return field
 
@@ -221,9 +223,3 @@ def as_tensors(rows: np.ndarray | list[int]) -> tuple[torch.Tensor, torch.Tensor
     faces = drawn_faces()
     images = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
     return images, torch.from_numpy(faces.dense[rows]), torch.from_numpy(faces.labels[rows])
-
-
-def main(path: Path) -> None:
-    """Look at them: a sheet of the first faces."""
-    images = drawn_faces().images[:12]
-    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(list(images), axis=1), cv2.COLOR_RGB2BGR))

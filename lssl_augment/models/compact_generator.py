@@ -186,7 +186,7 @@ class CompactGenerator(nn.Module):
         h = self.mix_fine(torch.cat([h, _carry(latent.fine, half, size), t1], dim=1))
         h = self.last(self.film_fine(h, condition))
         out = F.pixel_shuffle(self.heads(h), 2).float()
-        # Adam moves every weight of the head alike; the small factor keeps its steps far below the edits it is to learn.
+        # Adam moves all weights of the head alike; the small factor keeps its steps far below the edits to learn.
         change, drawn = 2 * (0.1 * out[:, :3]).tanh(), out[:, 3:].sigmoid()
         return CompactOutput(warped.float() + change, drawn, warped)
 

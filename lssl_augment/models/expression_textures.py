@@ -1,9 +1,9 @@
 """What an expression does to the look of a face beyond its shape: shading of the skin, inside of the mouth.
 
-Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and Zhang 2001),
-here a linear function of the shape model's expression coefficients. Mouth interiors are principal components of open
-mouths relative to the colour of the skin around; a donor brings the coefficients of its own. Together they turn the warped
-source into the generator's first guess, which the generator then only has to correct.
+Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and
+Zhang 2001), here a linear function of the shape model's expression coefficients. Mouth interiors are principal
+components of open mouths relative to the colour of the skin around; a donor brings the coefficients of its own.
+Together they turn the warped source into the generator's first guess, which the generator then only has to correct.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class ExpressionTextures:
 
 
 def _plausible(inside: Tensor) -> Tensor:
-    """Mouth colours ``(B, 3, H, W)`` in [0, 1] kept dull and never bluer than red, whatever the components add up to."""
+    """Mouth colours ``(B, 3, H, W)`` in [0, 1], kept dull and never bluer than red whatever the components say."""
     grey = inside.mean(1, keepdim=True)
     red, green, blue = (grey + 0.75 * (inside - grey)).clamp(0.02, 0.9).split(1, dim=1)
     return torch.cat([red, torch.minimum(green, 1.05 * red), torch.minimum(blue, red)], dim=1)

@@ -1,13 +1,15 @@
 """The `compact` recipe: the paper's unpaired losses plus restoration of real faces from pseudo-sources.
 
-A step draws one batch of real faces. Each is (a) restored from its own pseudo-source (:mod:`.pairs`), where the photograph
-is the answer, and (b) edited towards another expression whose shape comes from a donor, where the critic, the
-attribute loss (eqs. 2, 3), the identity loss (eq. 4) and, every other step, the bidirectional loss (eq. 6) judge.
+A step draws one batch of real faces. Each is (a) restored from its own pseudo-source (:mod:`.pairs`), where the
+photograph is the answer, and (b) edited towards another expression whose shape comes from a donor, where the critic,
+the attribute loss (eqs. 2, 3), the identity loss (eq. 4) and, every other step, the bidirectional loss (eq. 6) judge.
 
 The critic starts alone, on plain warps, until it has seen enough faces to have an opinion.
 
-Deviations from eqs. 1–7, beside those of the networks: hinge loss and differentiable augmentation (Zhao et al. 2020) instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude
-each other; the identity loss compares with the warped source outside the lips, since the shape is meant to change.
+Deviations from eqs. 1–7, beside those of the networks: hinge loss and differentiable augmentation (Zhao et al. 2020)
+instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude each other;
+the identity loss compares with the first guess outside the lips, since the shape is meant to change; of eq. 6 only the
+image term, since the side image is an input here and latents of two shapes do not lie over each other.
 """
 
 from __future__ import annotations
@@ -320,7 +322,8 @@ class CompactObjective:
             p.requires_grad_(True)
         log.update(
             pair=pair.detach(), features=features.detach(), side=side.detach(), gan=gan.detach(), cls_fake=cls.detach(),
-            identity=identity.detach(), change=(edited.image - edited.warped.float()).detach().abs().mean(), grad_norm=grad.detach(),
+            identity=identity.detach(), change=(edited.image - edited.warped.float()).detach().abs().mean(),
+            grad_norm=grad.detach(),
         )
         return log
 

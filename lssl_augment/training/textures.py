@@ -95,10 +95,37 @@ def fit_expression_textures(
         mouth_mean=mean,
         mouth_basis=basis,
         mouth_box=torch.tensor(box),
-        # Gum shields, microphones and the like are not what mouths look like.
-        donor_mouths=((mouth[index] - mean) @ basis.T).clamp(-2 * spread, 2 * spread),
+        donor_mouths=_typical_mouths(
+            ((mouth[index] - mean) @ basis.T).clamp(-2 * spread, 2 * spread) / spread,
+            mouth[index].mean(1),
+            opening[index],
+            torch.from_numpy(labels[donor_rows]),
+        )
+        * spread,
         donor_open=opening[index],
     )
+
+
+def _typical_mouths(mouths: Tensor, brightness: Tensor, opening: Tensor, labels: Tensor) -> Tensor:
+    """Give donors with an odd mouth that of the donor of their class whose mouth is open most alike.
+
+    Gum shields, microphones and hands are not what the inside of a mouth looks like. Odd is the sixth of a class
+    farthest from the mean mouth, and its brightest tenth.
+
+    Args:
+        mouths: coefficients in standard deviations, ``(D, M)``; brightness, opening, labels: ``(D,)``.
+    """
+    out = mouths.clone()
+    distance = mouths.norm(dim=1)
+    for c in labels.unique():
+        rows = torch.nonzero((labels == c) & (opening > _OPEN)).flatten()
+        if len(rows) < 10:
+            continue
+        odd = (distance[rows] > distance[rows].quantile(5 / 6)) | (brightness[rows] > brightness[rows].quantile(0.9))
+        fine = rows[~odd]
+        for row in rows[odd]:
+            out[row] = mouths[fine[(opening[fine] - opening[row]).abs().argmin()]]
+    return out
 
 
 def _mouth_box(frame: Tensor) -> list[int]:
