@@ -1,8 +1,8 @@
 """Landmark network: 478 dense 3D points of one face, from an aligned face or from a loose crop.
 
 A small residual network regresses the points of MediaPipe's mesh. It looks at the image twice: once whole,
-then at the aligned crop that the first look proposes (``rounds``). A face answers alike however it is cut
-out; on anything else the answer moves with the crop, so :func:`locate_face` can tell that there is no face.
+then at the aligned crop that the first look proposes (``rounds``). A face and its mirror image answer alike;
+anything else does not, which is how :func:`locate_face` can tell that there is no face.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 #: Spread of :func:`locate_face` above which the image should be refused as showing no face; how it was chosen
 #: is told in docs/landmarks.md.
-FACE_SPREAD_LIMIT = 0.12
+FACE_SPREAD_LIMIT = 0.10
 
 _CHUNK = 128
 _MAX_PHOTO_SIDE_PX = 640
@@ -172,9 +172,7 @@ class LandmarkNet(nn.Module):
         left, top = (side - width) // 2, (side - height) // 2
         images = F.pad(images, (left, side - width - left, top, side - height - top), mode="replicate")
         if side != size:
-            images = F.interpolate(
-                images, (size, size), mode="bilinear", align_corners=False, antialias=side > size
-            )
+            images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=side > size)
         points = self(images) * (side / 2)
         return points + points.new_tensor([side / 2 - 0.5 - left, side / 2 - 0.5 - top, 0.0])
 
@@ -220,8 +218,7 @@ def locate_face(net: LandmarkNet, image: np.ndarray, rounds: int = 3) -> tuple[n
 
     Args:
         image: RGB photo, shape ``(H, W, 3)`` uint8, with one face at least about 40 % as wide as the photo.
-        rounds: looks at the photo, at least 2; the last one is at a crop that is mirrored, turned and wider
-            than the one before, so that only a real face answers the same.
+        rounds: looks at the photo, at least 2; the last one is at the mirror image of an aligned crop.
 
     Returns:
         Dense points in photo pixels, shape ``(478, 3)`` float32 (the mean of the last two looks), and the
@@ -246,7 +243,7 @@ def locate_face(net: LandmarkNet, image: np.ndarray, rounds: int = 3) -> tuple[n
         small = (max(1, round(height * shrink)), max(1, round(width * shrink)))
         photo = F.interpolate(photo, small, mode="bilinear", align_corners=False, antialias=True)
     before = predict_landmarks(net, photo, rounds - 1)
-    last = _look_again(net, photo, before, mirrored=True, turn_deg=_TURN_DEG, widen=_WIDEN)
+    last = _look_again(net, photo, before, mirrored=True)
     both = torch.cat([before, last]).double().cpu().numpy()
     eyes = eye_distance_px(both[:, SPARSE_FROM_DENSE]).mean()
     moved = np.linalg.norm(both[0, SPARSE_FROM_DENSE, :2] - both[1, SPARSE_FROM_DENSE, :2], axis=-1).mean()
@@ -257,32 +254,19 @@ def locate_face(net: LandmarkNet, image: np.ndarray, rounds: int = 3) -> tuple[n
     return dense.astype(np.float32), float(moved / max(float(eyes), 1e-6))
 
 
-#: How the last crop of :func:`locate_face` differs from the one before.
-_TURN_DEG, _WIDEN = 10.0, 1.25
-
-
-def _look_again(
-    net: LandmarkNet,
-    images: Tensor,
-    points: Tensor,
-    mirrored: bool = False,
-    turn_deg: float = 0.0,
-    widen: float = 1.0,
-) -> Tensor:
+def _look_again(net: LandmarkNet, images: Tensor, points: Tensor, mirrored: bool = False) -> Tensor:
     """Points (B, 478, 3) in pixels, from the crops that ``points`` align to the face template."""
     size = net.config.input_size_px
+    # Similarities as complex numbers: crop = scale · photo + shift.
     scale, shift = _alignment(points[:, SPARSE_FROM_DENSE, :2], size)
-    # Similarities as complex numbers: crop = scale · photo + shift; then turned and widened about its centre.
-    change = complex(np.exp(1j * np.deg2rad(turn_deg))) / widen
-    centre = complex((size - 1) / 2, (size - 1) / 2)
-    scale, shift = scale * change, (shift - centre) * change + centre
+    crops = _crops(images, scale, shift, size)
     if mirrored:
-        # Crop the mirror image: x → (S − 1) − x in the crop, undone on the points below.
-        crops = _crops(images, scale, shift, size).flip(-1)
-        found = (net(crops)[:, torch.as_tensor(DENSE_FLIP.copy(), device=images.device)]) * (size / 2)
-        found = found * found.new_tensor([-1.0, 1.0, 1.0])
+        partner = torch.as_tensor(DENSE_FLIP.copy(), device=images.device)
+        found = net(crops.flip(-1))[:, partner]
+        found = found * found.new_tensor([-1.0, 1.0, 1.0]) * (size / 2)
     else:
-        found = net(_crops(images, scale, shift, size)) * (size / 2)
+        found = net(crops) * (size / 2)
+    centre = complex((size - 1) / 2, (size - 1) / 2)
     place = torch.complex(found[..., 0].double(), found[..., 1].double()) + centre
     place = (place - shift[:, None]) / scale[:, None]
     depth = found[..., 2].double() / scale.abs()[:, None]

@@ -134,7 +134,7 @@ class FaceModel:
         out = np.empty_like(images)
         for start in range(0, len(images), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            faces, shape = to_float(images[rows]), torch.from_numpy(np.asarray(dense[rows], np.float32))
+            faces, shape = to_float(images[rows]), torch.from_numpy(np.array(dense[rows], np.float32))
             textures = self.space.warp.to_mean(faces, shape)
             coefficients, inside = self.space.encode_textures(textures)
             rebuilt = torch.cat([self.space.textures(coefficients * keep), inside], dim=1)

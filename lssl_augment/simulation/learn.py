@@ -75,7 +75,7 @@ def learn_space(
     count, size_px = len(images), images.shape[1]
     if count < 8:
         raise DataError(f"a face model needs at least 8 faces to learn from; got {count}")
-    points = torch.from_numpy(np.asarray(dense, np.float32))
+    points = torch.from_numpy(np.array(dense, np.float32))
     warp = ShapeWarp(_symmetric_mean(points, size_px), size_px)
     even, odd, distances, heads = [], [], [], torch.zeros(size_px, size_px)
     for start in range(0, count, _BATCH):
@@ -116,7 +116,7 @@ def learn_space(
 
 def warped_luma(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
     """Faces ``(N, S, S, 3)`` uint8 with landmarks ``(N, 478, 3)`` as luma in their mean shape, ``(N, S, S)``."""
-    points = torch.from_numpy(np.asarray(dense, np.float32))
+    points = torch.from_numpy(np.array(dense, np.float32))
     warp = ShapeWarp(_symmetric_mean(points, images.shape[1]), images.shape[1])
     out = np.empty(images.shape[:3], np.float32)
     for start in range(0, len(images), _BATCH):

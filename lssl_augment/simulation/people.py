@@ -36,6 +36,8 @@ class PeopleConfig:
         prototypes: how many. members: different people that each averages.
         variations: directions of the variation added. second: largest share of the second prototype.
         spread: size of the variation, 1 as training faces vary around their prototypes.
+        calm: size of the variation of silhouette and shape against that of texture; below 1 outlines stay regular
+            and mouths and brows at rest.
         limit: where its normal numbers are cut, in standard deviations.
     """
 
@@ -43,7 +45,8 @@ class PeopleConfig:
     members: int = 6
     variations: int = 128
     second: float = 0.35
-    spread: float = 1.0
+    spread: float = 1.05
+    calm: float = 0.7
     limit: float = 2.5
 
 
@@ -96,7 +99,8 @@ class People:
         normal = np.empty((count, len(self.variations)), np.float32)
         backdrop = np.empty((count, NUMBERS), np.float32)
         for row, seed in enumerate(seeds.tolist()):
-            rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, _STREAM]))
+            key = np.array([seed & 0xFFFFFFFFFFFFFFFF, _STREAM], np.uint64)
+            rng = np.random.Generator(np.random.Philox(key=key))
             first = rng.integers(len(self.prototypes))
             # Any other one: a step of 1 to P − 1 around the circle.
             pair[row] = first, (first + rng.integers(1, len(self.prototypes))) % len(self.prototypes)
@@ -192,6 +196,7 @@ def learn_people(
     _, length, directions = torch.linalg.svd(rest * scale, full_matrices=False)
     keep = min(config.variations, len(length))
     variations = directions[:keep] * (length[:keep, None] / len(rest) ** 0.5) / scale
+    variations[:, space.texture.size :] *= config.calm
     return People(prototypes, variations, config.second, config.spread, config.limit)
 
 

@@ -118,4 +118,4 @@ def fill_outside(images: Tensor, inside: Tensor) -> Tensor:
 
 def to_float(images: np.ndarray) -> Tensor:
     """uint8 faces ``(B, S, S, 3)`` → float32 ``(B, 3, S, S)`` in [0, 255]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)

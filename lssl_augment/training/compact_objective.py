@@ -8,7 +8,7 @@ The critic starts alone, on plain warps, until it has seen enough faces to have 
 
 Deviations from eqs. 1–7, beside those of the networks: hinge loss and differentiable augmentation (Zhao et al. 2020)
 instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude each other;
-the identity loss compares with the first guess outside the lips, since the shape is meant to change; of eq. 6 only the
+the identity loss compares with the first guess, since the shape is meant to change; of eq. 6 only the
 image term, since the side image is an input here and latents of two shapes do not lie over each other.
 """
 
@@ -296,8 +296,9 @@ class CompactObjective:
         weight = 0.3 + 1.5 * zone + 5.0 * gaussian_blur(mouth_mask(real.dense, self.size), self.size / 50)
         pair = (weight * (restored.image - real.images).abs()).mean() / weight.mean()
         side = F.mse_loss(restored.side, side_real) + F.mse_loss(edited.side, side_moved)
-        free = 1 - mouth_mask(moved, self.size)
-        identity = (free * (edited.image - edited.warped.float()).abs()).mean()
+        # Most of all inside the mouth, where the guess is good and a small critic has strange wishes.
+        held = 1 + 20 * mouth_mask(moved, self.size)
+        identity = (held * (edited.image - edited.warped.float()).abs()).mean()
         loss = (
             nums.lambda_pair * pair + nums.lambda_features * features + nums.lambda_side * side
             + nums.lambda_gan * gan + nums.lambda_cls * cls + nums.lambda_id * identity

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.faces.align import face_transform, template68, transform_points
 from lssl_augment.faces.dense_flip import DENSE_FLIP
-from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
+from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE, eye_distance_px
+from lssl_augment.models.cost import network_cost
 from lssl_augment.models.landmark_net import (
+    FACE_SPREAD_LIMIT,
     LandmarkConfig,
     LandmarkNet,
     _alignment,
@@ -25,7 +28,8 @@ from lssl_augment.models.landmark_net import (
     locate_face,
     predict_landmarks,
 )
-from lssl_augment.models.weights import write_weights
+from lssl_augment.models.weights import find_weights, read_card, write_weights
+from lssl_augment.simulation.face_model import load_face_model
 
 TINY = LandmarkConfig(input_size_px=32, widths=(8, 8), blocks=(1, 1), neck=4, hidden=16, codes=6)
 CARD: dict[str, Any] = {
@@ -153,31 +157,26 @@ def test_crops_show_the_place_they_are_cut_from() -> None:
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize(("turn_deg", "widen"), [(0.0, 1.0), (15.0, 1.0), (-8.0, 1.3)])
-def test_a_second_look_is_undone_on_the_points(mirrored: bool, turn_deg: float, widen: float) -> None:
+def test_a_second_look_is_undone_on_the_points(mirrored: bool) -> None:
     dense = face_shape()
-    guess = np.concatenate([placed(20, 0.5, (70, 20)), np.zeros((68, 1))], axis=1)
-    points = np.zeros((1, DENSE_COUNT, 3), np.float32)
-    points[0, SPARSE_FROM_DENSE] = guess
-    found = _look_again(
-        constant_net(dense), torch.zeros(1, 3, 120, 160), torch.from_numpy(points), mirrored, turn_deg, widen
-    )
-    # A network that answers the same in every crop answers a face that is turned and widened with the crop.
-    to_crop = np.vstack([face_transform(guess[:, :2]), [0, 0, 1]])
-    turn = np.exp(1j * np.deg2rad(turn_deg)) / widen
-    change = np.array([[turn.real, -turn.imag, 0], [turn.imag, turn.real, 0], [0, 0, 1]])
-    centre = np.array([[1, 0, 63.5], [0, 1, 63.5], [0, 0, 1]])
-    whole = centre @ change @ np.linalg.inv(centre) @ to_crop
-    expected = transform_points(np.linalg.inv(whole)[:2], dense)
+    guess = placed(20, 0.5, (70, 20))
+    points = torch.zeros(1, DENSE_COUNT, 3)
+    points[0, SPARSE_FROM_DENSE, :2] = torch.from_numpy(guess).float()
+    found = _look_again(constant_net(dense), torch.zeros(1, 3, 120, 160), points, mirrored)
+    # The answer is symmetric and the same in every crop: it must lie where the crop was cut.
+    expected = transform_points(np.linalg.inv(np.vstack([face_transform(guess), [0, 0, 1]]))[:2], dense)
     assert np.allclose(found[0].numpy(), expected, atol=2e-2)
 
 
-def test_a_constant_answer_is_no_face() -> None:
+def test_a_lopsided_answer_to_everything_is_no_face() -> None:
     image = np.full((90, 120, 3), 128, np.uint8)
-    dense, spread = locate_face(constant_net(face_shape()), image)
+    shifted = face_shape() + [6, 0, 0]
+    dense, spread = locate_face(constant_net(shifted), image)
     assert dense.shape == (DENSE_COUNT, 3)
     assert dense.dtype == np.float32
-    assert spread > 0.2
+    # The crop follows the answer; in its mirror image the answer lies six pixels to the other side.
+    eyes = eye_distance_px(template68(128))
+    assert spread == pytest.approx(6 / eyes, rel=1e-3)
 
 
 def test_a_photo_of_any_size_is_located_in_its_own_pixels() -> None:
@@ -258,12 +257,68 @@ def test_written_weights_answer_the_same(tmp_path: Path) -> None:
     assert not loaded.training
 
 
-@pytest.mark.parametrize(
-    "change", [{"codes": 7}, {"neck": 0}, {"extra": 1}, {"hidden": None}, {"widths": [8, 9]}]
-)
+@pytest.mark.parametrize("change", [{"codes": 7}, {"neck": 0}, {"extra": 1}, {"hidden": None}, {"widths": [8, 9]}])
 def test_cards_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     architecture = architecture_card(TINY) | change
     path = tmp_path / "net.safetensors"
     write_weights(path, tiny_net().fused().state_dict(), CARD | {"architecture": architecture})
     with pytest.raises(WeightsError, match=r"net\.safetensors"):
         load_landmark_net(path)
+
+
+@pytest.fixture(scope="module")
+def released() -> LandmarkNet:
+    return load_landmark_net()
+
+
+def test_released_weights_are_small_and_as_documented(released: LandmarkNet) -> None:
+    path = find_weights("landmarks", "landmarks")
+    assert path.stat().st_size <= 4_000_000
+    text = (Path(__file__).parents[2] / "docs" / "landmarks.md").read_text(encoding="utf-8")
+    cost = network_cost(released, torch.zeros(1, 3, 96, 96))
+    assert f"{cost.parameters:,} parameters" in text
+    assert f"{cost.macs / 1e6:.0f} M multiply-accumulates" in text
+    assert f"`FACE_SPREAD_LIMIT` = {FACE_SPREAD_LIMIT:.2f}" in text
+    metrics = read_card(path)["metrics"]
+    for name in ("aligned", "loose"):
+        row = metrics[name]
+        numbers = [row["mean_68"], row["median_68"], row["p90_68"], row["mean_478"]]
+        numbers += [row[f"mean_68_yaw_{bin_}_deg"]["mean"] for bin_ in ("0_15", "15_30", "30_90")]
+        assert f"| {name} | " + " | ".join(f"{100 * x:.2f}" for x in numbers) + " |" in text
+
+
+def test_released_weights_see_no_face_where_there_is_none(released: LandmarkNet) -> None:
+    rng = np.random.default_rng(0)
+    ys, xs = np.mgrid[0:100, 0:100]
+    stripes = (128 + 100 * np.sin(0.3 * xs + 0.1 * ys))[..., None].repeat(3, 2).astype(np.uint8)
+    pictures = {
+        "black": np.zeros((80, 80, 3), np.uint8),
+        "grey": np.full((120, 90, 3), 130, np.uint8),
+        "noise": rng.integers(0, 256, (100, 100, 3), dtype=np.uint8),
+        "stripes": stripes,
+    }
+    for name, picture in pictures.items():
+        assert locate_face(released, picture)[1] > FACE_SPREAD_LIMIT, name
+
+
+def test_released_weights_find_the_faces_of_built_in_people(released: LandmarkNet) -> None:
+    """Drawn from the package's own face model, with the points they were drawn by; aligned and then not."""
+    faces, points = load_face_model().sample(np.arange(4))
+    images = torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
+    truth = points[:, SPARSE_FROM_DENSE, :2]
+    eyes = eye_distance_px(truth)
+
+    def off(found: np.ndarray, wanted: np.ndarray) -> float:
+        distance = np.linalg.norm(found[:, SPARSE_FROM_DENSE, :2] - wanted, axis=-1).mean(1)
+        return float((distance / eyes).max())
+
+    assert off(released.aligned(images).numpy(), truth) < 0.12
+    matrix = np.array([[0.8, -0.3, 34], [0.3, 0.8, 4]])
+    scale = np.hypot(0.8, 0.3)
+    for face, own in zip(faces, points, strict=True):
+        photo = cv2.warpAffine(face, matrix, (150, 150), borderMode=cv2.BORDER_REPLICATE)
+        found, spread = locate_face(released, photo)
+        assert spread < FACE_SPREAD_LIMIT
+        wanted = transform_points(matrix, own[SPARSE_FROM_DENSE, :2])
+        distance = np.linalg.norm(found[SPARSE_FROM_DENSE, :2] - wanted, axis=-1).mean()
+        assert distance / (scale * eyes.mean()) < 0.15

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_faces import SIZE_PX, as_tensors, fitted
+
+from lssl_augment.faces.expression_shapes import mouth_gap
+from lssl_augment.models.expression_textures import ExpressionTextures, mouth_mask, skin_colour
+from lssl_augment.models.warp import shape_flow, warp_image
+
+CALM, OPEN = 0, 2  # rows of one person
+
+
+@pytest.fixture(scope="module")
+def textures() -> ExpressionTextures:
+    return fitted().textures
+
+
+def donor(textures: ExpressionTextures) -> torch.Tensor:
+    """The donor whose mouth is open widest."""
+    return textures.donor_open.argmax()[None]
+
+
+def opened(textures: ExpressionTextures) -> tuple[torch.Tensor, ...]:
+    """A calm face in the open-mouthed shape: source, its dense, target's dense, warped face and skin."""
+    images, dense, _ = as_tensors([CALM, OPEN])
+    warped = warp_image(images[:1], shape_flow(dense[:1], dense[1:], SIZE_PX))
+    return images[:1], dense[:1], dense[1:], warped, skin_colour(images[:1], dense[:1])
+
+
+def test_mouth_mask_covers_the_inside_of_the_lips() -> None:
+    _, dense, _ = as_tensors([CALM, OPEN])
+    mask = mouth_mask(dense, SIZE_PX)
+    assert mask.shape == (2, 1, SIZE_PX, SIZE_PX)
+    assert float(mask.min()) == 0
+    assert float(mask.max()) == 1
+    middle = (dense[1, 13, :2] + dense[1, 14, :2]) / 2
+    x, y = middle.round().long().tolist()
+    assert float(mask[1, 0, y, x]) == 1
+    assert float(mask[1, 0, : SIZE_PX // 2].max()) == 0
+    assert float(mask[0].sum()) < 0.6 * float(mask[1].sum())
+
+
+def test_skin_colour_is_that_of_the_cheeks() -> None:
+    _, dense, _ = as_tensors([CALM])
+    colour = torch.tensor([0.4, -0.2, -0.6]).view(1, 3, 1, 1)
+    assert torch.allclose(skin_colour(colour.expand(1, 3, 64, 64), dense), (colour + 1) / 2, atol=1e-6)
+
+
+def test_no_change_and_a_closed_mouth_leave_the_warped_face(textures: ExpressionTextures) -> None:
+    images, dense, _ = as_tensors([CALM])
+    none = torch.zeros(1, len(textures.shading))
+    out = textures.guess(images, skin_colour(images, dense), dense, none, donor(textures), mouth_gap(dense))
+    torch.testing.assert_close(out, images, atol=1e-5, rtol=0)
+
+
+def test_a_mouth_that_opens_gets_the_donors_inside_and_nothing_else_changes(textures: ExpressionTextures) -> None:
+    images, dense, target, warped, skin = opened(textures)
+    none = torch.zeros(1, len(textures.shading))
+    out = textures.guess(warped, skin, target, none, donor(textures), mouth_gap(dense))
+    difference = (out - warped).abs().amax(1, keepdim=True)
+    mask = mouth_mask(target, SIZE_PX)
+    assert float(difference[mask == 0].max()) < 1e-5
+    assert float(difference[mask == 1].mean()) > 0.1
+
+
+def test_an_open_mouth_keeps_its_own_inside(textures: ExpressionTextures) -> None:
+    images, dense, _ = as_tensors([OPEN])
+    none = torch.zeros(1, len(textures.shading))
+    out = textures.guess(images, skin_colour(images, dense), dense, none, donor(textures), mouth_gap(dense))
+    torch.testing.assert_close(out, images, atol=1e-5, rtol=0)
+
+
+def test_a_donor_with_a_closed_mouth_gives_none(textures: ExpressionTextures) -> None:
+    _, dense, target, warped, skin = opened(textures)
+    none = torch.zeros(1, len(textures.shading))
+    closed = textures.donor_open.argmin()[None]
+    out = textures.guess(warped, skin, target, none, closed, mouth_gap(dense))
+    torch.testing.assert_close(out, warped, atol=1e-5, rtol=0)
+
+
+def test_given_mouths_are_used_instead_of_the_donors(textures: ExpressionTextures) -> None:
+    _, dense, target, warped, skin = opened(textures)
+    none = torch.zeros(1, len(textures.shading))
+    row = donor(textures)
+    by_row = textures.guess(warped, skin, target, none, row, mouth_gap(dense))
+    given = textures.guess(
+        warped, skin, target, none, row, mouth_gap(dense), mouths=textures.donor_mouths[row]
+    )
+    assert torch.equal(given, by_row)
+    images, own_dense, _ = as_tensors([OPEN])
+    own = textures.mouths_of(images, own_dense)
+    assert own.shape == (1, len(textures.mouth_basis))
+    other = textures.guess(warped, skin, target, none, row, mouth_gap(dense), mouths=own)
+    assert not torch.allclose(other, by_row, atol=1e-2)
+
+
+def test_results_are_faces_in_range_whatever_the_change(textures: ExpressionTextures) -> None:
+    images, dense, _ = as_tensors([CALM, OPEN, 4])
+    change = 1e3 * torch.randn(3, len(textures.shading), generator=torch.Generator().manual_seed(0))
+    donors = torch.tensor([0, 1, 2])
+    out = textures.guess(images, skin_colour(images, dense), dense, change, donors, torch.zeros(3))
+    assert out.shape == images.shape
+    assert bool(out.isfinite().all())
+    assert float(out.abs().max()) <= 1
+    alone = textures.guess(
+        images[1:2], skin_colour(images[1:2], dense[1:2]), dense[1:2], change[1:2], donors[1:2], torch.zeros(1)
+    )
+    torch.testing.assert_close(out[1:2], alone, atol=1e-4, rtol=0)
+
+
+def test_widest_opening(textures: ExpressionTextures) -> None:
+    donors = torch.tensor([0, 5])
+    rest = textures.widest(donors, torch.zeros(2))
+    full = textures.widest(donors, torch.ones(2))
+    assert float(rest.max()) < 0.05
+    torch.testing.assert_close(full - rest, textures.donor_open[donors])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_faces import NAMES, SIZE_PX, drawn_faces, expression_field, fitted, mean_face
+
+from lssl_augment.errors import DataError
+from lssl_augment.faces.expression_shapes import RIGID
+from lssl_augment.training.shapes import fit_expression_shapes, typicality
+
+
+def test_what_is_fitted() -> None:
+    shapes = fitted().shapes
+    k = len(shapes.basis)
+    assert shapes.num_classes == len(NAMES)
+    assert shapes.template.shape == (478, 3)
+    assert shapes.neutral_map.shape == (3 * len(RIGID) + 1, 478 * 3)
+    assert shapes.class_mean.shape == (len(NAMES) + 1, k)
+    assert shapes.expression_gain.shape == (len(NAMES) + 1, k, k)
+    torch.testing.assert_close(shapes.basis @ shapes.basis.T, torch.eye(k), atol=1e-4, rtol=0)
+    for value in vars(shapes).values():
+        assert bool(value.isfinite().all())
+        assert value.dtype == (torch.float32 if value.is_floating_point() else torch.int64)
+    # A gain is a posterior map: it takes away, never adds.
+    assert float(torch.linalg.matrix_norm(shapes.expression_gain[:-1], 2).max()) < 1.5
+
+
+@pytest.mark.parametrize("label", [1, 2])
+def test_a_planted_expression_is_found(label: int) -> None:
+    shapes = fitted().shapes
+    faces = drawn_faces()
+    assert float(shapes.class_mean[0].norm()) < 0.1 * float(shapes.class_mean[label].norm())
+    found = (shapes.class_mean[label] - shapes.class_mean[0]) @ shapes.basis
+    # In the common pose, up to how the pose turns with the expression; y and z point the other way there.
+    planted = expression_field(NAMES[label]) * (SIZE_PX / 128) * (1, -1, -1)
+    planted = torch.from_numpy(planted).float().flatten()
+    assert float(torch.cosine_similarity(found, planted, dim=0)) > 0.9
+    assert float(found.norm() / planted.norm()) == pytest.approx(1, abs=0.25)
+    # And the expression estimated for a face is that of its class, whoever it is.
+    shape, _ = shapes.canonical(torch.from_numpy(faces.dense))
+    unknown = torch.full((len(faces.labels),), -1)
+    expression = shapes.expression(shapes.coefficients(shape), unknown)
+    along = expression @ shapes.class_mean[label] / shapes.class_mean[label].square().sum()
+    of_class = torch.from_numpy(faces.labels == label)
+    calm = torch.from_numpy(faces.labels == 0)
+    assert float(along[of_class].min()) > float(along[calm].max())
+
+
+def test_donors_are_faces_of_their_class() -> None:
+    objective = fitted()
+    faces = drawn_faces()
+    _, index = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
+    assert np.array_equal(faces.labels[index], objective.shapes.donor_labels.numpy())
+    assert len(np.unique(index)) == len(index)
+    assert np.bincount(faces.labels[index]).min() >= 8
+
+
+def test_fitting_again_gives_the_same() -> None:
+    faces = drawn_faces()
+    again, _ = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
+    for name, value in vars(fitted().shapes).items():
+        assert torch.equal(getattr(again, name), value), name
+
+
+def test_fewer_donors_and_components() -> None:
+    faces = drawn_faces()
+    shapes, index = fit_expression_shapes(
+        faces.dense, faces.labels, faces.subjects, len(NAMES), 0, components=10, donors_per_class=9
+    )
+    assert len(index) == 27
+    assert shapes.donors.shape == (27, 10)
+
+
+def test_a_class_with_too_few_faces() -> None:
+    faces = drawn_faces()
+    keep = (faces.labels != 2) | (np.cumsum(faces.labels == 2) <= 7)
+    with pytest.raises(DataError, match="class 2 has 7 usable faces; at least 8"):
+        fit_expression_shapes(faces.dense[keep], faces.labels[keep], faces.subjects[keep], len(NAMES), 0)
+
+
+def test_typicality_is_high_where_shape_tells_the_label() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    coefficients = rng.normal(0, 1, (80, 4))
+    coefficients[:, 0] += 4 * labels
+    wrong = labels.copy()
+    wrong[[3, 50]] = 1 - wrong[[3, 50]]  # two faces that are labelled wrong
+    subjects = np.arange(80) % 20
+    typical = typicality(coefficients, wrong, subjects)
+    assert typical.shape == (80,)
+    assert bool(((typical >= 0) & (typical <= 1)).all())
+    assert set(np.argsort(typical)[:2].tolist()) == {3, 50}
+    assert np.array_equal(typical, typicality(coefficients, wrong, subjects))
+
+
+def test_the_drawn_mean_face_is_a_face() -> None:
+    face = mean_face()
+    assert np.isfinite(face).all()
+    assert len(np.unique(face[RIGID].round(3), axis=0)) == len(RIGID)
