@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         "first guess": edited_faces(bare, pack, sources, labels, 0),
     }
     report: dict[str, object] = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", "benchmarks/label_fidelity.py", *sys.argv[1:]]),
         "environment": {"lssl_augment": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "weights_sha256": engine.card["sha256"],
         "sources": len(sources),

@@ -30,15 +30,33 @@ SIZE_PX = 64
 
 _OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 _EYE = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]
-_OVAL = (
-    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
-    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
-)
+_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152] + [
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+]
 #: Inner edges of the lips, partners one over the other.
 _LIP_OVER = [13, 82, 312, 81, 311, 80, 310, 191, 415]
 _LIP_UNDER = [14, 87, 317, 178, 402, 88, 318, 95, 324]
 #: Midline from the forehead to the chin.
-_DOWN = [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
+_DOWN = (
+    [10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12]
+    + [13, 14, 15, 16, 17, 18, 200, 199, 175, 152]
+)  # fmt: skip
 #: Lower edge of a brow beneath its upper one; cheeks and chin in the left half, px of a 128-pixel face.
 _BELOW = {46: 70, 53: 63, 52: 105, 65: 66, 55: 107}
 _CHEEK = {50: (38, 68), 205: (40, 78), 117: (37, 63), 187: (36, 84), 202: (47, 98), 116: (30, 60), 64: (56, 70)}
@@ -215,7 +233,8 @@ def compact_bundle() -> ModelBundle:
         torch.manual_seed(0)
         generator = loosen(CompactGenerator(len(NAMES), width=8, blocks=1)).eval().requires_grad_(False)
     objective = fitted()
-    return ModelBundle(generator, objective.shapes, objective.textures, Vocabulary(NAMES), SIZE_PX, {"kind": "generator"})
+    card = {"kind": "generator"}
+    return ModelBundle(generator, objective.shapes, objective.textures, Vocabulary(NAMES), SIZE_PX, card)
 
 
 def as_tensors(rows: np.ndarray | list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

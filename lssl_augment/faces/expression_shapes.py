@@ -175,7 +175,9 @@ class ExpressionShapes:
         main = np.empty(len(targets), np.int64)
         pools = {c: np.flatnonzero(labels == c) for c in np.unique(labels).tolist()}
         for row, (target, seed) in enumerate(zip(targets.tolist(), seeds.tolist(), strict=True)):
-            rng = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, 0xD0]))
+            # uint64: a list with a number beyond int64, as negative seeds give, would pass through float64.
+            key = np.array([seed & 0xFFFFFFFFFFFFFFFF, 0xD0], np.uint64)
+            rng = np.random.Generator(np.random.Philox(key=key))
             main[row], second = pools[target][rng.integers(len(pools[target]), size=2)]
             a, b = donors[main[row]], donors[second]
             share = rng.uniform(0.0, 0.35)

@@ -15,9 +15,7 @@ def shapes() -> ExpressionShapes:
     return fitted().shapes
 
 
-@given(
-    yaw=st.floats(-30, 30), roll=st.floats(-20, 20), scale=st.floats(0.7, 1.4), shift=st.floats(-10, 10)
-)
+@given(yaw=st.floats(-30, 30), roll=st.floats(-20, 20), scale=st.floats(0.7, 1.4), shift=st.floats(-10, 10))
 def test_pose_scale_and_place_are_undone(yaw: float, roll: float, scale: float, shift: float) -> None:
     shapes = fitted().shapes
     _, dense, _ = as_tensors([0, 2])

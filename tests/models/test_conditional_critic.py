@@ -56,11 +56,13 @@ def test_every_weight_has_a_gradient() -> None:
 
 
 @torch.no_grad()
-def test_bf16_scores_stay_float32() -> None:
+def test_bf16_is_close_to_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         out = critic()(*pairs(), torch.eye(3))
-    assert out.src.dtype == out.cls.dtype == torch.float32
-    assert bool(out.src.isfinite().all())
+    assert out.src.dtype == torch.float32
+    exact = critic()(*pairs(), torch.eye(3))
+    torch.testing.assert_close(out.src, exact.src, atol=0.05, rtol=0)
+    torch.testing.assert_close(out.cls.float(), exact.cls, atol=0.05, rtol=0)
 
 
 def test_widths_double_up_to_eight_times() -> None:

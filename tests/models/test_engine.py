@@ -63,9 +63,7 @@ def test_a_row_is_the_same_in_any_batch(rows: list[tuple[int, int, float, int]],
     out = engine.edit(faces.select(torch.tensor([r[0] for r in rows])), *plan(*(r[1:] for r in rows)))
     chosen = rows[data.draw(st.integers(0, len(rows) - 1))]
     alone = engine.encode(*as_tensors([SOURCES[chosen[0]]]))  # encoded by itself, too
-    torch.testing.assert_close(
-        engine.edit(alone, *plan(chosen[1:])), out[rows.index(chosen)][None], atol=2e-3, rtol=0
-    )
+    torch.testing.assert_close(engine.edit(alone, *plan(chosen[1:])), out[rows.index(chosen)][None], atol=2e-3, rtol=0)
 
 
 def test_one_encoding_serves_all_targets(engine: ExpressionEngine, encoded: EncodedFaces) -> None:
@@ -165,9 +163,7 @@ def test_a_paper_generator_runs_in_the_same_engine() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         generator = PaperGenerator(3, width=4, downs=2, blocks=1).eval().requires_grad_(False)
-    engine = ExpressionEngine(
-        ModelBundle(generator, None, None, Vocabulary(NAMES), SIZE_PX, {}), precision="fp32"
-    )
+    engine = ExpressionEngine(ModelBundle(generator, None, None, Vocabulary(NAMES), SIZE_PX, {}), precision="fp32")
     faces = engine.encode(*as_tensors([0, 3]))
     out = engine.edit(faces.select(torch.tensor([1, 0, 1])), *plan((0, 1.0, 1), (1, 0.5, 1), (2, 1.0, 1)))
     assert out.shape == (3, 3, SIZE_PX, SIZE_PX)

@@ -21,11 +21,11 @@ def donor(textures: ExpressionTextures) -> torch.Tensor:
     return textures.donor_open.argmax()[None]
 
 
-def opened(textures: ExpressionTextures) -> tuple[torch.Tensor, ...]:
-    """A calm face in the open-mouthed shape: source, its dense, target's dense, warped face and skin."""
+def opened() -> tuple[torch.Tensor, ...]:
+    """A calm face in the open-mouthed shape: its landmarks, the target's, the warped face and its skin."""
     images, dense, _ = as_tensors([CALM, OPEN])
     warped = warp_image(images[:1], shape_flow(dense[:1], dense[1:], SIZE_PX))
-    return images[:1], dense[:1], dense[1:], warped, skin_colour(images[:1], dense[:1])
+    return dense[:1], dense[1:], warped, skin_colour(images[:1], dense[:1])
 
 
 def test_mouth_mask_covers_the_inside_of_the_lips() -> None:
@@ -55,7 +55,7 @@ def test_no_change_and_a_closed_mouth_leave_the_warped_face(textures: Expression
 
 
 def test_a_mouth_that_opens_gets_the_donors_inside_and_nothing_else_changes(textures: ExpressionTextures) -> None:
-    images, dense, target, warped, skin = opened(textures)
+    dense, target, warped, skin = opened()
     none = torch.zeros(1, len(textures.shading))
     out = textures.guess(warped, skin, target, none, donor(textures), mouth_gap(dense))
     difference = (out - warped).abs().amax(1, keepdim=True)
@@ -72,7 +72,7 @@ def test_an_open_mouth_keeps_its_own_inside(textures: ExpressionTextures) -> Non
 
 
 def test_a_donor_with_a_closed_mouth_gives_none(textures: ExpressionTextures) -> None:
-    _, dense, target, warped, skin = opened(textures)
+    dense, target, warped, skin = opened()
     none = torch.zeros(1, len(textures.shading))
     closed = textures.donor_open.argmin()[None]
     out = textures.guess(warped, skin, target, none, closed, mouth_gap(dense))
@@ -80,13 +80,11 @@ def test_a_donor_with_a_closed_mouth_gives_none(textures: ExpressionTextures) ->
 
 
 def test_given_mouths_are_used_instead_of_the_donors(textures: ExpressionTextures) -> None:
-    _, dense, target, warped, skin = opened(textures)
+    dense, target, warped, skin = opened()
     none = torch.zeros(1, len(textures.shading))
     row = donor(textures)
     by_row = textures.guess(warped, skin, target, none, row, mouth_gap(dense))
-    given = textures.guess(
-        warped, skin, target, none, row, mouth_gap(dense), mouths=textures.donor_mouths[row]
-    )
+    given = textures.guess(warped, skin, target, none, row, mouth_gap(dense), mouths=textures.donor_mouths[row])
     assert torch.equal(given, by_row)
     images, own_dense, _ = as_tensors([OPEN])
     own = textures.mouths_of(images, own_dense)

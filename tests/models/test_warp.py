@@ -45,10 +45,13 @@ def test_no_movement_is_the_identity(seed: int) -> None:
 @given(seed=st.integers(0, 1000), count=st.integers(1, 16))
 def test_the_flow_carries_points_onto_their_targets(seed: int, count: int) -> None:
     source = scattered(count, 2, seed)
-    target = source + torch.empty(source.shape).uniform_(-3, 3, generator=torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    # A linear movement of some pixels and a little of every point's own: what faces do.
+    matrix = torch.empty(2, 2, 2).uniform_(-0.12, 0.12, generator=rng)
+    target = source + (source - 32) @ matrix + torch.empty(source.shape).uniform_(-0.4, 0.4, generator=rng)
     flow = dense_flow(source, target, 64, grid_px=64)
     found = target + at(flow, target, 64)
-    assert float((found - source).norm(dim=-1).max()) < 0.75  # px; the ridge and the grid leave a little
+    assert float((found - source).norm(dim=-1).max()) < 0.6  # px; the ridge and the grid leave a little
     edge = torch.cat([flow[..., 0], flow[..., -1], flow[..., 0, :], flow[..., -1, :]], dim=-1)
     assert float(edge.abs().max()) < float((source - target).abs().max())
 

@@ -137,12 +137,8 @@ def test_the_critic_starts_alone(objective: CompactObjective, first: dict[str, A
     load(objective, first)
     alone = variant(objective, objective={"critic_first_steps": 2})
     assert set(step(alone, 0)) == {"critic_real", "critic_fake", "cls_real"}
-    torch.testing.assert_close(
-        alone.modules["generator"].state_dict(), first["modules"]["generator"], rtol=0, atol=0
-    )
-    moved = [
-        not torch.equal(v, first["modules"]["critic"][k]) for k, v in alone.modules["critic"].state_dict().items()
-    ]
+    torch.testing.assert_close(alone.modules["generator"].state_dict(), first["modules"]["generator"], rtol=0, atol=0)
+    moved = [not torch.equal(v, first["modules"]["critic"][k]) for k, v in alone.modules["critic"].state_dict().items()]
     assert all(moved)
     assert "pair" in step(alone, 2)
 

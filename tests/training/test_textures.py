@@ -60,9 +60,7 @@ def test_planted_shading_is_learned() -> None:
         objective.shapes.coefficients(objective.shapes.canonical(torch.from_numpy(faces.dense))[0]),
         torch.from_numpy(faces.labels),
     )
-    textures = fit_expression_textures(
-        objective.shapes, images, faces.dense, faces.labels, expression, donor_rows()
-    )
+    textures = fit_expression_textures(objective.shapes, images, faces.dense, faces.labels, expression, donor_rows())
     surprise = torch.einsum("k,khw->hw", objective.shapes.class_mean[2], textures.shading)
     place = surprise[forehead, 26:38].mean()
     assert float(place) < -0.15
@@ -74,9 +72,7 @@ def test_fitting_again_gives_the_same_and_draws_from_no_global_generator() -> No
     faces, objective = drawn_faces(), fitted()
     state = torch.get_rng_state()
     expression = objective._expression[: len(faces.labels)]
-    again = fit_expression_textures(
-        objective.shapes, faces.images, faces.dense, faces.labels, expression, donor_rows()
-    )
+    again = fit_expression_textures(objective.shapes, faces.images, faces.dense, faces.labels, expression, donor_rows())
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in vars(objective.textures).items():
         assert torch.equal(getattr(again, name), value), name
