@@ -17,7 +17,7 @@ from torch import nn
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.faces.align import template68
 from lssl_augment.faces.dense_flip import DENSE_FLIP, MIDLINE
-from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
+from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL, SPARSE_FROM_DENSE
 from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.compact_generator import CompactGenerator
 from lssl_augment.models.expression_textures import INNER_LIPS
@@ -30,25 +30,6 @@ SIZE_PX = 64
 
 _OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 _EYE = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]
-_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152] + [
-    148,
-    176,
-    149,
-    150,
-    136,
-    172,
-    58,
-    132,
-    93,
-    234,
-    127,
-    162,
-    21,
-    54,
-    103,
-    67,
-    109,
-]
 #: Inner edges of the lips, partners one over the other.
 _LIP_OVER = [13, 82, 312, 81, 311, 80, 310, 191, 415]
 _LIP_UNDER = [14, 87, 317, 178, 402, 88, 318, 95, 324]
@@ -76,7 +57,7 @@ def mean_face() -> np.ndarray:
         xy[point] = xy[above] + (0.0, 2.5)
     for point, place in _CHEEK.items():
         xy[point] = place
-    for ring in (_OUTER_LIPS, INNER_LIPS, _EYE, _OVAL):
+    for ring in (_OUTER_LIPS, INNER_LIPS, _EYE, FACE_OVAL):
         _fill(xy, ring, closed=True)
     _fill(xy, _DOWN, closed=False)
     rng = np.random.default_rng(0)
@@ -174,7 +155,7 @@ def _draw(dense: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarr
     noise = cv2.resize(rng.uniform(40, 200, (6, 6, 3)), (size_px, size_px), interpolation=cv2.INTER_LINEAR)
     skin = rng.uniform(90, 200, 3)
     fixed = np.round(dense[:, :2] * 16).astype(np.int32)
-    cv2.fillPoly(noise, [fixed[_OVAL]], skin.tolist(), cv2.LINE_8, 4)
+    cv2.fillPoly(noise, [fixed[FACE_OVAL]], skin.tolist(), cv2.LINE_8, 4)
     inside = np.where(np.arange(size_px)[:, None, None] % 4 < 2, 230.0, 30.0) + rng.normal(0, 5, noise.shape)
     mask = np.zeros(noise.shape[:2], np.uint8)
     cv2.fillPoly(mask, [fixed[INNER_LIPS]], 1, cv2.LINE_8, 4)

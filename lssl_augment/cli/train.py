@@ -62,8 +62,9 @@ def train_command(
 
     Settings, for example: --set classes=neutral,happiness --set objective.beta1=0.5 --set generator.width=24
     """
+    from lssl_augment.models.device import resolve_device
     from lssl_augment.training.batches import load_training_faces
-    from lssl_augment.training.config import make_config, parse_settings, resolve_device
+    from lssl_augment.training.config import make_config, parse_settings
     from lssl_augment.training.export import export_generator
     from lssl_augment.training.loop import Hooks, train
     from lssl_augment.training.objective import objective_class

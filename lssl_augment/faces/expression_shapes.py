@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lssl_augment.faces.landmarks import FACE_OVAL
+
 __all__ = ["RIGID", "WARP_POINTS", "ExpressionShapes", "mouth_gap", "settle_mouth"]
 
 #: Dense points that expressions hardly move: eye corners, bridge, forehead, temples, upper face oval.
@@ -22,10 +24,6 @@ RIGID = (
     + [67, 297, 109, 338, 162, 389, 193, 417, 122, 351, 196, 419, 116, 345]
 )
 
-_OVAL = (
-    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
-    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
-)
 _LIPS = (
     [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409]
     + [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415]
@@ -43,7 +41,7 @@ _CHEEKS = (
 )
 
 #: Dense points that steer the warp.
-WARP_POINTS = sorted(set(_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
+WARP_POINTS = sorted(set(FACE_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
 
 #: Upper and lower points of lids and inner lips that must not pass each other.
 _UPPER = [159, 158, 160, 161, 157, 173, 246, 386, 385, 387, 388, 384, 398, 466, 13, 82, 312, 81, 311, 80, 310, 191, 415]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DENSE_COUNT", "FLIP68", "GROUPS68", "SPARSE_FROM_DENSE", "eye_distance_px", "flip_points68"]
+__all__ = ["DENSE_COUNT", "FACE_OVAL", "FLIP68", "GROUPS68", "SPARSE_FROM_DENSE", "eye_distance_px", "flip_points68"]
 
 DENSE_COUNT = 478
 
@@ -18,6 +18,12 @@ SPARSE_FROM_DENSE = np.array(
     + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305]
     + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]
     + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]
+)
+
+#: The face oval among the dense points, in order around it.
+FACE_OVAL = (
+    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
+    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
 )
 
 #: Named groups of the 68.

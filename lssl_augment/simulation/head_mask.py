@@ -8,28 +8,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from lssl_augment.faces.landmarks import FACE_OVAL
+
 __all__ = ["head_mask", "signed_distance"]
 
-#: The face oval among the dense points, in order around it.
-_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152] + [
-    148,
-    176,
-    149,
-    150,
-    136,
-    172,
-    58,
-    132,
-    93,
-    234,
-    127,
-    162,
-    21,
-    54,
-    103,
-    67,
-    109,
-]
 #: GrabCut works on a face of this side (a quarter of the pixels, a fifth of the time) for so many rounds.
 _SIDE, _ROUNDS = 64, 4
 #: GrabCut's rectangle, which it ignores when it is given a mask.
@@ -52,7 +34,7 @@ def head_mask(image: np.ndarray, dense: np.ndarray) -> np.ndarray:
     middle = (_SIDE // 2, _SIDE // 2)
     cv2.ellipse(mask, middle, (25, 33), 0, 0, 360, int(cv2.GC_PR_FGD), -1)
     cv2.rectangle(mask, (10, 56), (54, _SIDE - 1), int(cv2.GC_PR_FGD), -1)
-    oval = (dense[_OVAL, :2] + 0.5) * scale - 0.5
+    oval = (dense[FACE_OVAL, :2] + 0.5) * scale - 0.5
     cv2.fillPoly(mask, [_skull(oval).round().astype(np.int32)], (int(cv2.GC_FGD),))
     cv2.ellipse(mask, (_SIDE // 2, 62), (9, 7), 0, 0, 360, int(cv2.GC_FGD), -1)  # the neck
     mask[:44, :2] = mask[:44, -2:] = cv2.GC_BGD  # above the shoulders hair hardly ever reaches the border

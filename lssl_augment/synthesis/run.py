@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lssl_augment._version import __version__
 from lssl_augment.attributes import Vocabulary
-from lssl_augment.errors import DataError
 from lssl_augment.faces.align import template68
 from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.gating import GateScorer, Scorer
@@ -20,7 +19,7 @@ from lssl_augment.synthesis.plan import Plan, resolve_counts, resolve_plan
 from lssl_augment.synthesis.schema import FORMAT, SCHEMA_VERSION
 from lssl_augment.synthesis.sources import BuiltinSource, FaceSource, PackSource, check_generator
 
-__all__ = ["Editor", "Loaded", "Run", "load_parts", "resolve_device", "resolve_run"]
+__all__ = ["Editor", "Loaded", "Run", "load_parts", "resolve_run"]
 
 _PHOTO_TERMS = "; made from photographs, whose own terms apply as well"
 
@@ -91,22 +90,10 @@ class Run:
         }
 
 
-def resolve_device(name: str) -> str:
-    """``'auto'`` → ``'cuda'`` or ``'cpu'``; ``DataError`` for a device that is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DataError(f"unknown device {name!r}; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DataError(f"device {name!r} was asked for, but no CUDA GPU is available here; use auto or cpu")
-    return name
-
-
 def load_parts(config: GenerateConfig) -> tuple[Loaded, FaceSource, Scorer | None]:
     """Load generator, sources and gate from the package's own registry or from the paths given."""
     from lssl_augment.models.bundle import load_model
+    from lssl_augment.models.device import resolve_device
     from lssl_augment.models.engine import ExpressionEngine
 
     device = resolve_device(config.device)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import torch
-
 from lssl_augment.errors import DataError
 from lssl_augment.models.presets import Number, Preset, find_preset
 
@@ -22,7 +20,6 @@ __all__ = [
     "from_mapping",
     "make_config",
     "parse_settings",
-    "resolve_device",
 ]
 
 T = TypeVar("T")
@@ -192,25 +189,6 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
         return cls(**converted)
     except TypeError as error:
         raise DataError(f"incomplete configuration: {error}") from error
-
-
-def resolve_device(name: str) -> str:
-    """``auto`` → ``cuda`` where there is one, else ``cpu``; other names are checked.
-
-    Raises:
-        DataError: unknown device, or CUDA asked for where there is none.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DataError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DataError(
-            f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use cpu"
-        )
-    return name
 
 
 def _parse_value(text: str) -> Any:

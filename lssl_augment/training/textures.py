@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
+from lssl_augment.faces.landmarks import FACE_OVAL
 from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, flatten_mouths
 from lssl_augment.models.warp import shape_flow, warp_image
 
@@ -19,10 +20,6 @@ _OPEN = 0.12
 _EYES = (
     [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
     [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
-)
-_OVAL = (
-    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
-    + [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
 )
 
 
@@ -137,7 +134,7 @@ def _mouth_box(frame: Tensor) -> list[int]:
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
     """Face without mouth interior and eyes (they glint and would leave stains), its outline soft, ``(out, out)``."""
     mask = np.zeros((size, size), np.float32)
-    cv2.fillPoly(mask, [np.round(frame[_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
+    cv2.fillPoly(mask, [np.round(frame[FACE_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
     mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
     cv2.fillPoly(mask, [np.round(frame[INNER_LIPS, :2].numpy() * 16).astype(np.int32)], 0.0, shift=4)
     for ring in _EYES:

@@ -16,7 +16,6 @@ from lssl_augment.errors import DataError
 from lssl_augment.synthesis.config import GenerateConfig, parse_intensity
 from lssl_augment.synthesis.generate import estimate_run
 from lssl_augment.synthesis.making import Stopwatch, make_parts, to_uint8, to_unit
-from lssl_augment.synthesis.run import resolve_device
 from lssl_augment.synthesis.sheet import contact_sheet, sheet_rows
 from lssl_augment.synthesis.sources import PackSource
 
@@ -160,12 +159,3 @@ def test_intensity(text: str, expected: tuple[float, float]) -> None:
 def test_bad_intensity(text: str) -> None:
     with pytest.raises(DataError, match="VALUE or LOW:HIGH"):
         parse_intensity(text)
-
-
-def test_devices() -> None:
-    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(DataError, match="unknown device 'abacus'"):
-        resolve_device("abacus")
-    if not torch.cuda.is_available():
-        with pytest.raises(DataError, match="no CUDA GPU is available"):
-            resolve_device("cuda")

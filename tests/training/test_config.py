@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from lssl_augment.errors import DataError
+from lssl_augment.models.device import resolve_device
 from lssl_augment.training.config import (
     TrainConfig,
     from_mapping,
     make_config,
     parse_settings,
-    resolve_device,
 )
 from lssl_augment.training.paper_objective import PaperOptions, learning_rate_factor
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from importlib.resources import files
 
 import pytest
 import torch
 
 from lssl_augment.transforms import LSSLAugment
-
-pytestmark = pytest.mark.skipif(
-    not files("lssl_augment").joinpath("weights", "lfw-128.safetensors").is_file(),
-    reason="the package holds no released weights yet",
-)
 
 
 @pytest.fixture(scope="module")
