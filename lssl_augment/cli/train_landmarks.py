@@ -19,9 +19,7 @@ __all__ = ["train_landmarks_command"]
     metavar="DIR",
     help="Unpacked lfw-expressions folder (images, labels.csv, landmarks.npz).",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Weights to write (.safetensors)."
-)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Weights to write (.safetensors).")
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
@@ -44,9 +42,7 @@ __all__ = ["train_landmarks_command"]
     metavar="FACES",
     help="Faces a step.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @click.option("--device", default="cpu", show_default=True, help="Where to train, such as cuda:0.")
 def train_landmarks_command(
     root: Path, out: Path, steps: int | None, minutes: float, batch_size: int, seed: int, device: str

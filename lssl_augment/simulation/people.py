@@ -34,6 +34,7 @@ class PeopleConfig:
 
     Attributes:
         prototypes: how many. members: different people that each averages.
+        lonely: share of the training faces, those farthest from their likes, that no prototype is made around.
         variations: directions of the variation added. second: largest share of the second prototype.
         spread: size of the variation, 1 as training faces vary around their prototypes.
         calm: size of the variation of silhouette and shape against that of texture; below 1 outlines stay regular
@@ -43,6 +44,7 @@ class PeopleConfig:
 
     prototypes: int = 600
     members: int = 6
+    lonely: float = 0.12
     variations: int = 128
     second: float = 0.35
     spread: float = 1.05
@@ -118,9 +120,20 @@ class People:
         mixed = (1 - share) * self.prototypes[drawn.first] + share * self.prototypes[drawn.other]
         # Two averages mixed are more average than either: back to the distance from the mean that one has.
         mixed = mixed / torch.sqrt((1 - share).square() + share.square())
-        mixed = mixed + torch.from_numpy(drawn.normal * np.float32(self.spread)) @ self.variations
+        mixed = mixed + self._variation(space, torch.from_numpy(drawn.normal))
         sign = torch.where(torch.from_numpy(drawn.mirrored)[:, None], space.signs, torch.ones(()))
         return Persons(mixed * sign * space.sigma, torch.from_numpy(drawn.backdrop))
+
+    def _variation(self, space: FaceSpace, normal: Tensor) -> Tensor:
+        """Variation of a random kind, ``(B, K)``, but of one size.
+
+        A few directions weigh most, so sizes would differ widely: people with little of it could be too close to
+        a training face, those with much of it would look odd.
+        """
+        scale = space.sigma * _look_scale(space)
+        change = normal @ self.variations
+        size = (self.variations * scale).norm()  # the root mean square size
+        return change * (self.spread * size / (change * scale).norm(dim=1, keepdim=True).clamp_min(1e-9))
 
     def tensors(self) -> dict[str, Tensor]:
         """What :meth:`from_tensors` reads."""
@@ -185,9 +198,13 @@ def learn_people(
     owner = np.tile(np.searchsorted(names, subjects), 2)
     features = look_features(space, both)
     # A face or its mirror image: drawing mirrors people anyway.
-    anchors = _far_apart(features[: len(coefficients)], config.prototypes, seed)
-    order = torch.cdist(features[anchors], features).argsort(dim=1).numpy()
+    distance = torch.cdist(features[: len(coefficients)], features)
+    order = distance.argsort(dim=1).numpy()
     groups = np.stack([_nearest_people(row, owner, config.members) for row in order])
+    # Faces that look like nobody else (a hat, a hand, a microphone) would stand alone in their averages.
+    radius = distance.gather(1, torch.from_numpy(groups)).mean(dim=1)
+    company = np.sort(radius.argsort()[: max(1, round(len(radius) * (1 - config.lonely)))].numpy())
+    groups = groups[company[_far_apart(features[company], config.prototypes, seed)]]
     members = (both / space.sigma)[torch.from_numpy(groups)]
     prototypes = members.mean(dim=1)
     # Averages of m people lack the factor (m − 1)/m of the variance around them.

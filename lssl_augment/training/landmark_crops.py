@@ -142,9 +142,7 @@ def cut(
     if rng is not None:
         border = _BORDERS[rng.integers(len(_BORDERS))]
         fill = [int(v) for v in rng.integers(0, 256, 3)]
-    crop = cv2.warpAffine(
-        image, warp, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill
-    )
+    crop = cv2.warpAffine(image, warp, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=fill)
     if rng is not None and rng.random() < 0.5:
         crop, points = np.ascontiguousarray(crop[:, ::-1]), flip_dense(points, size_px)
     return crop, points.astype(np.float32)

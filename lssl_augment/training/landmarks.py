@@ -190,8 +190,7 @@ def train_landmarks(
         "class_names": None,
         "face_size_px": FACE_SIZE_PX,
         "training": {
-            "data": "lfw-expressions (Labeled Faces in the Wild, deep-funneled) with points of MediaPipe "
-            "Face Mesh",
+            "data": "lfw-expressions (Labeled Faces in the Wild, deep-funneled) with points of MediaPipe Face Mesh",
             "photos": len(train),
             "subjects": len(set(photos.subjects[train])),
             "split": "datasets.splits.subject_split, seed 0: training subjects only",
@@ -200,8 +199,7 @@ def train_landmarks(
             **asdict(config),
         },
         "metrics": metrics,
-        "licence": "weights: as the package; the photographs they were learned from are provided for "
-        "research",
+        "licence": "weights: as the package; the photographs they were learned from are provided for research",
         "intended_use": "points of one face per image, for aligning it and for drawing its side image; "
         "not for telling who someone is",
     }

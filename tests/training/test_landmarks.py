@@ -150,9 +150,7 @@ def test_loss_is_a_fraction_of_the_eye_distance() -> None:
     assert weights.mean().item() == pytest.approx(1)
     assert landmark_loss(target, target, weights).tolist() == [0, 0, 0]
     off = target + torch.tensor([3.0, 0.0, 0.0])
-    eyes = np.linalg.norm(
-        shape()[SPARSE_FROM_DENSE[36:42]].mean(0) - shape()[SPARSE_FROM_DENSE[42:48]].mean(0)
-    )
+    eyes = np.linalg.norm(shape()[SPARSE_FROM_DENSE[36:42]].mean(0) - shape()[SPARSE_FROM_DENSE[42:48]].mean(0))
     assert landmark_loss(off, target, weights).tolist() == pytest.approx([1 / eyes] * 3, rel=1e-4)
     assert torch.allclose(landmark_loss(7 * off, 7 * target, weights), landmark_loss(off, target, weights))
 
