@@ -151,7 +151,7 @@ class ExpressionShapes:
 
         Lids and lips close but do not pass each other, as the sum of two shapes could make them.
         """
-        delta = (change @ self.basis).view(len(change), -1, 3)
+        delta = (change @ self.basis).view(len(change), len(self.template), 3)
         moved = dense + delta @ back
         overlap = (moved[:, _UPPER, 1] - moved[:, _LOWER, 1]).clamp_min(0) / 2
         moved[:, _UPPER, 1] -= overlap

@@ -66,7 +66,7 @@ def load_model(
         textures = _statistics(ExpressionTextures, _under(tensors, "textures."))
         _check_statistics(shapes, textures, len(vocabulary), size)
     except (KeyError, AttributeError, TypeError, ValueError, StopIteration, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         what = "the tensors and the card do not describe a generator"
         raise WeightsError(f"{name_or_path}: {what} ({reason})") from error
     if (shapes is None or textures is None) and getattr(generator, "uses_geometry", False):

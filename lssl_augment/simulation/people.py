@@ -44,11 +44,11 @@ class PeopleConfig:
 
     prototypes: int = 600
     members: int = 6
-    lonely: float = 0.12
+    lonely: float = 0.08
     variations: int = 128
     second: float = 0.35
-    spread: float = 1.05
-    calm: float = 0.7
+    spread: float = 1.12
+    calm: float = 0.8
     limit: float = 2.5
 
 

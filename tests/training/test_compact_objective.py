@@ -26,7 +26,7 @@ def begin(**values: Any) -> CompactObjective:
     return CompactObjective(compact_config(**values), training_faces())
 
 
-def variant(objective: CompactObjective, **values: Any) -> CompactObjective:
+def variant(objective: CompactObjective, /, **values: Any) -> CompactObjective:
     """The same networks and statistics under another configuration."""
     other = copy.copy(objective)
     other.config = compact_config(**values)
