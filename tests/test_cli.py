@@ -132,7 +132,9 @@ def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_ends_with_130() -> None:
     code = (
-        "import time\n"
+        "import signal, time\n"
+        # A test run in the background inherits a SIGINT that is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import click\n"
         "from lssl_augment.cli import main as m\n"
         "def wait():\n    print('ready', flush=True)\n    time.sleep(60)\n"

@@ -162,6 +162,8 @@ class ExpressionEngine:
             raise DataError(f"targets must be in [0, {classes - 1}]; got {int(targets.min())} to {int(targets.max())}")
         if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= 1):
             raise DataError(f"intensity must be in [0, 1]; got {float(intensity.min())} to {float(intensity.max())}")
+        if not count:  # torch's pixel_unshuffle takes no empty batch
+            return torch.empty(0, 3, self._size, self._size, device=self.device)
         targets = targets.to(self.device, torch.int64)
         amount = intensity.to(self.device, torch.float32)[:, None]
         y = F.one_hot(targets, classes).float() * amount

@@ -58,32 +58,32 @@ def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor,
         faces: real faces, ``(B, 3, H, W)`` in [-1, 1]; dense: their landmarks, ``(B, 478, 3)``.
         other: the same faces' landmarks under another expression, ``(B, 478, 3)``.
         borrowed: other faces in the shape ``other``, whose mouth interiors are used, ``(B, 3, H, W)``.
-        rng: source of all randomness.
+        rng: source of all randomness (CPU, whatever the device of the faces).
 
     Returns:
         ``(B, 3, H, W)`` in [-1, 1]: photographs in the shape ``other``, without the true appearance of the mouth.
     """
-    size, n = faces.shape[-1], len(faces)
+    size, n, device = faces.shape[-1], len(faces), faces.device
     # Fill the true mouth interior with a lip tone between its own and dark, so that nothing leaks through the seam.
     inside = mouth_mask(dense, size)
     index = dense[:, _OUTER_LIPS, :2].mul(2.0 / size).sub(1.0)[:, :, None]
     lips = F.grid_sample(faces, index, align_corners=False).mean((2, 3))[:, :, None, None]
-    tone = torch.rand(n, 1, 1, 1, generator=rng)
+    tone = torch.rand(n, 1, 1, 1, generator=rng).to(device)
     fill = lips * tone + (1 - tone) * -0.8
     filled = faces + inside * (fill - faces)
     source = warp_image(filled, shape_flow(dense, other, size))
-    place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8)
+    place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8).to(device)
     source = source + place * (borrowed - source)
 
     # Blur and re-light the zones; the amounts differ per face, the zones are switched one by one.
-    switches = (torch.rand(n, len(_ZONES), generator=rng) < 0.5).float()
+    switches = (torch.rand(n, len(_ZONES), generator=rng) < 0.5).float().to(device)
     zone = F.interpolate(
         expression_zone(other, switches, size), size=(size, size), mode="bilinear", align_corners=False
     )
     sigma = float(torch.empty(()).uniform_(0.8, 3.0, generator=rng))
-    light = torch.randn(n, 1, size // 16, size // 16, generator=rng) * 0.18
+    light = torch.randn(n, 1, size // 16, size // 16, generator=rng).to(device) * 0.18
     light = F.interpolate(light, size=(size, size), mode="bicubic", align_corners=False)
-    use_blur = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float()
-    use_light = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float()
+    use_blur = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float().to(device)
+    use_light = (torch.rand(n, 1, 1, 1, generator=rng) < 0.6).float().to(device)
     source = source + zone * use_blur * (gaussian_blur(source, sigma) - source)
     return (source + zone * use_light * light).clamp(-1, 1)

@@ -100,6 +100,7 @@ def fit_expression_shapes(
         weight[rows] = 1.0 / rows.sum()
     _, _, vh = np.linalg.svd(np.sqrt(weight)[frontal, None] * residue[frontal], full_matrices=False)
     basis = vh[:components]
+    components = len(basis)  # fewer where there are fewer faces
     coefficients = residue @ basis.T
 
     # Two covariances: identity leftovers from subjects seen neutral more than once, the rest is expression.

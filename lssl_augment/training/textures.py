@@ -133,7 +133,7 @@ def _mouth_box(frame: Tensor) -> list[int]:
 
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
     """Face without mouth interior and eyes (they glint and would leave stains), its outline soft, ``(out, out)``."""
-    mask = np.zeros((size, size), np.float32)
+    mask: np.ndarray = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(frame[FACE_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
     mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
     cv2.fillPoly(mask, [np.round(frame[INNER_LIPS, :2].numpy() * 16).astype(np.int32)], 0.0, shift=4)

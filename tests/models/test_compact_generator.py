@@ -123,3 +123,11 @@ def test_numbers_reach_the_layers() -> None:
     assert wide.enc_fine[0].out_channels == 16
     assert len(small(blocks=4).body) == 4
     assert small(side_channels=2).heads.out_channels == 4 * 5
+
+
+@torch.no_grad()
+def test_the_network_changes_light_not_hue() -> None:
+    out = run(loosen(small(), amount=0.5), inputs())
+    change = out.image - out.warped
+    assert float(change.abs().mean()) > 1e-3
+    torch.testing.assert_close(change, change.mean(1, keepdim=True).expand_as(change), atol=1e-5, rtol=0)

@@ -26,7 +26,7 @@ def test_turned_faces_open_mouths_and_closed_eyes_are_left_out(drawn: Drawn) -> 
     names = [str(row) for row in range(len(images))]
     plain = select_faces(images, dense, names, LIMITS)
     assert len(plain) > 40
-    assert len(select_faces(images, turned(dense, 45.0), names, LIMITS)) == 0
+    assert len(select_faces(images, turned(dense, 60.0), names, LIMITS)) == 0
     opened = dense.copy()
     opened[:, 14, 1] += 20
     assert len(select_faces(images, opened, names, LIMITS)) == 0
@@ -72,7 +72,7 @@ def test_a_head_is_told_from_its_background(drawn: Drawn) -> None:
     image = np.full((128, 128, 3), (40, 90, 200), np.uint8)
     rng = np.random.default_rng(0)
     truth = np.zeros((128, 128), np.uint8)
-    cv2.ellipse(truth, (64, 66), (46, 58), 0, 0, 360, 1, -1)
+    cv2.ellipse(truth, (64, 60), (48, 66), 0, 0, 360, 1, -1)
     cv2.rectangle(truth, (36, 100), (92, 127), 1, -1)
     image[truth > 0] = (200, 150, 120)
     noisy = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)

@@ -32,9 +32,9 @@ def test_landmarks_move_to_the_mean_shape_and_back(
     dense = torch.from_numpy(drawn[1][:1].copy())
     mean = warp.mean[point]
     there = warp.to_mean(blob(dense[0, point, :2]), dense)
-    assert (centre(there) - mean).norm() < 0.6
+    assert (centre(there) - mean).norm() < 1.0
     back = warp.from_mean(blob(mean), dense)
-    assert (centre(back) - dense[0, point, :2]).norm() < 0.6
+    assert (centre(back) - dense[0, point, :2]).norm() < 1.0
 
 
 def test_the_mean_shape_is_not_warped(model: FaceModel, drawn: tuple[np.ndarray, np.ndarray]) -> None:

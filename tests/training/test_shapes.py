@@ -74,6 +74,15 @@ def test_fewer_donors_and_components() -> None:
     assert shapes.donors.shape == (27, 10)
 
 
+def test_eight_faces_of_a_class_are_enough() -> None:
+    faces = drawn_faces()
+    few = np.concatenate([np.flatnonzero(faces.labels == label)[:8] for label in range(len(NAMES))])
+    shapes, index = fit_expression_shapes(faces.dense[few], faces.labels[few], faces.subjects[few], len(NAMES), 0)
+    assert len(shapes.basis) == 24  # no more components than faces
+    assert len(index) == 24
+    assert all(bool(value.isfinite().all()) for value in vars(shapes).values())
+
+
 def test_a_class_with_too_few_faces() -> None:
     faces = drawn_faces()
     keep = (faces.labels != 2) | (np.cumsum(faces.labels == 2) <= 7)
