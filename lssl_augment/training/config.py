@@ -29,7 +29,7 @@ PRESET_DEFAULTS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
     {
         # The paper: batch 8; 100 epochs at full learning rate, then linear decay over another 100.
         "paper": {"batch": 8, "epochs": 200.0, "balanced": False},
-        "compact": {"batch": 16, "epochs": 40.0, "balanced": True},
+        "compact": {"batch": 12, "epochs": 40.0},
     }
 )
 
