@@ -159,14 +159,17 @@ def train(
 
     with _signals() as stop:
         try:
-            while progress() < 1.0 and not stop.is_set():
-                values = _floats(objective.step(progress(), run.step))
+            # Read once a step: a run that ends by the clock must not end between two looks, its last log unwritten.
+            share = progress()
+            while share < 1.0 and not stop.is_set():
+                values = _floats(objective.step(share, run.step))
                 run.step += 1
                 _check_losses(values, run.step, run.checkpoints)
                 run.ema.update(objective.generator)
                 run.means.add(values)
-                hooks.on_step(run.step, progress(), values)
-                done = progress() >= 1.0
+                share = progress()
+                hooks.on_step(run.step, share, values)
+                done = share >= 1.0
                 if run.step % config.log_every_steps == 0 or done:
                     means = run.means.take()
                     run.stats.update(means)
@@ -184,7 +187,7 @@ def train(
                 run.save()
         finally:
             log.close()
-    interrupted = progress() < 1.0
+    interrupted = share < 1.0
     newest = run.checkpoints.paths()[-1]
     return TrainResult(run.step, run.seconds, interrupted, newest, run.ema.module, dict(run.stats))
 
