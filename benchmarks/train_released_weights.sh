@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes every weights file of the package again from the two public data sets, in the order they need each other.
 #   benchmarks/train_released_weights.sh LFW_EXPRESSIONS_ZIP FER2013_ZIP OUT_FOLDER
-# Two CPU cores with bfloat16 matrix units took about an hour and a half; without them leave out precision=bf16.
+# precision=bf16 is for processors with bfloat16 matrix units; leave it out elsewhere.
 set -euo pipefail
 lfw=$1 fer=$2 out=$3
 mkdir -p "$out"

@@ -4,7 +4,7 @@ A step draws one batch of real faces. Each is (a) restored from its own pseudo-s
 photograph is the answer, and (b) edited towards another expression whose shape comes from a donor, where the critic,
 the attribute loss (eqs. 2, 3), the identity loss (eq. 4) and, every other step, the bidirectional loss (eq. 6) judge.
 
-The critic starts alone, on plain warps, until it has seen enough faces to have an opinion.
+The critic starts alone, on first guesses, until it has seen enough faces to have an opinion.
 
 Deviations from eqs. 1–7, beside those of the networks: hinge loss and differentiable augmentation (Zhao et al. 2020)
 instead of WGAN with gradient penalty and five critic steps; softmax attribute loss, as expressions exclude each other;
