@@ -10,7 +10,7 @@ import numpy as np
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.datasets.class_names import ClassNames
 from lssl_augment.datasets.landmark_file import LandmarkFile
-from lssl_augment.datasets.records import ReadOptions, Record, RecordTable
+from lssl_augment.datasets.records import PhotoSource, ReadOptions, Record, RecordTable
 from lssl_augment.datasets.splits import subject_split
 from lssl_augment.datasets.tree import FileTree
 from lssl_augment.errors import DataError, LeakageError
@@ -29,6 +29,8 @@ class Row:
         file: its name. expression: empty when unlabelled. subject: who is seen. where: line or folder, for
             messages.
         split: empty when the data set has none. image: pixels, when the list holds them.
+        points68, dense: landmarks that come with this row; a landmarks.npz of the data set goes before them.
+        light, yaw_deg, intensity, sequence, frame, photo: as of :class:`Record`.
     """
 
     file: str
@@ -37,6 +39,14 @@ class Row:
     where: str
     split: str = ""
     image: np.ndarray | None = None
+    points68: np.ndarray | None = None
+    dense: np.ndarray | None = None
+    light: str = ""
+    yaw_deg: float | None = None
+    intensity: float | None = None
+    sequence: str = ""
+    frame: int = 0
+    photo: PhotoSource | None = None
 
 
 def assemble(
@@ -81,7 +91,25 @@ def assemble(
             continue
         label = names.vocabulary.index(word) if word else -1
         points, dense = (None, None) if landmarks is None else landmarks.of(row.file)
-        records.append(Record(row.file, label, row.subject, split, row.image, points, dense))
+        if points is None:
+            points, dense = row.points68, row.dense
+        records.append(
+            Record(
+                row.file,
+                label,
+                row.subject,
+                split,
+                row.image,
+                points,
+                dense,
+                row.light,
+                row.yaw_deg,
+                row.intensity,
+                row.sequence,
+                row.frame,
+                row.photo,
+            )
+        )
     kind = None if landmarks is None else "sparse" if landmarks.dense is None else "dense"
     return RecordTable(dataset, names.vocabulary, tree, tuple(records), tuple(left_out), kind, tuple(notes))
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lssl_augment.datasets.records import Record
+from lssl_augment.datasets.records import Locate, Record
 from lssl_augment.datasets.tree import FileTree
 from lssl_augment.errors import DataError, ImageError
 from lssl_augment.faces.align import align_face, face_transform, transform_points
 from lssl_augment.faces.images import read_image
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 
-__all__ = ["CutFace", "FaceCutter", "Locate"]
-
-#: Photo ``(H, W, 3)`` uint8 → dense points ``(478, 3)`` in photo pixels, or None when it shows no face.
-Locate = Callable[[np.ndarray], "np.ndarray | None"]
+__all__ = ["CutFace", "FaceCutter"]
 
 FILE_MISSING = "file missing"
 UNREADABLE = "unreadable image"

@@ -59,7 +59,7 @@ class LandmarkConfig:
 
     input_size_px: int = 96
     widths: tuple[int, ...] = (64, 128, 160)
-    blocks: tuple[int, ...] = (1, 1, 1)
+    blocks: tuple[int, ...] = (2, 2, 2)
     neck: int = 32
     hidden: int = 256
     codes: int = 96
