@@ -1,7 +1,8 @@
-"""Vocabularies of expressions and their attribute vectors.
+"""Vocabularies of expressions, head poses and lights, and attribute vectors of expressions.
 
 The only place a class count comes from: never count classes from the data at hand. Words follow the basic
-expressions of Ekman; aliases map the names that data sets use (``angry``, ``happy`` …) onto them.
+expressions of Ekman; aliases map the names that data sets use (``angry``, ``happy`` …) onto them. Poses and lights
+are those of Bozorgtabar et al. 2019; ``attribute_vector.py`` joins all three.
 """
 
 from __future__ import annotations
@@ -13,7 +14,28 @@ import numpy as np
 
 from lssl_augment.errors import DataError
 
-__all__ = ["BASIC5", "BASIC7", "BASIC8", "Vocabulary", "canonical_expression"]
+__all__ = [
+    "BASIC5",
+    "BASIC7",
+    "BASIC8",
+    "LIGHTS",
+    "POSES_DEG",
+    "POSE_STEP_DEG",
+    "SIGNED_POSES_DEG",
+    "Vocabulary",
+    "canonical_expression",
+    "check_poses",
+    "pose_index",
+]
+
+#: Light conditions (as Oulu-CASIA names them), in the order of their attributes.
+LIGHTS = ("normal", "weak", "dark")
+#: Width of a pose bin.
+POSE_STEP_DEG = 15
+#: Head poses of the paper: how far the head is turned, to whichever side.
+POSES_DEG = (0, 15, 30, 45)
+#: The same with sides; positive when the nose points to the viewer's right.
+SIGNED_POSES_DEG = (-45, -30, -15, 0, 15, 30, 45)
 
 _ALIASES = {
     "angry": "anger",
@@ -84,11 +106,53 @@ class Vocabulary:
         return {i: self.names.index(n) for i, n in enumerate(other.names) if n in self.names}
 
 
+def pose_index(yaw_deg: Sequence[float] | np.ndarray, poses_deg: Sequence[int] = POSES_DEG) -> np.ndarray:
+    """Yaw angles → the nearest of some poses.
+
+    Args:
+        yaw_deg: ``(B,)``; NaN where it is not known.
+        poses_deg: 0, 15, … (then sides do not matter) or …, −15, 0, 15, … .
+
+    Returns:
+        ``(B,)`` int64, index into ``poses_deg``; −1 where the yaw is unknown or beyond the outermost pose by more
+        than half a step. Half-way angles go to the outer pose.
+
+    Raises:
+        DataError: yaw that is not 1-D and numeric, or infinite; poses that are not such a row.
+    """
+    poses = check_poses(poses_deg)
+    yaw = np.asarray(yaw_deg)
+    if yaw.ndim != 1 or not (np.issubdtype(yaw.dtype, np.floating) or np.issubdtype(yaw.dtype, np.integer)):
+        raise DataError(f"yaw_deg must be a 1-D array of numbers; got shape {yaw.shape}, dtype {yaw.dtype}")
+    if np.isinf(yaw).any():
+        raise DataError("yaw_deg must be finite, or NaN where it is not known; got an infinite angle")
+    far = len(poses)  # steps that no pose is away
+    steps = np.nan_to_num(np.minimum(np.floor(np.abs(yaw) / POSE_STEP_DEG + 0.5), far), nan=far)
+    if poses[0] < 0:
+        steps = np.copysign(steps, np.nan_to_num(yaw))
+    index = steps.astype(np.int64) - poses[0] // POSE_STEP_DEG
+    return np.where((index >= 0) & (index < len(poses)), index, -1)
+
+
+def check_poses(poses_deg: Sequence[int]) -> tuple[int, ...]:
+    """Poses that are 0, 15, … or symmetric about 0, as they came.
+
+    Raises:
+        DataError: they are not.
+    """
+    poses = tuple(poses_deg)
+    rows = [tuple(POSE_STEP_DEG * (i - start) for i in range(len(poses))) for start in (0, (len(poses) - 1) // 2)]
+    if not poses or poses not in rows or poses[-1] < 0 or (poses[0] < 0 and poses[0] != -poses[-1]):
+        raise DataError(
+            f"poses must be 0, 15, 30 … or symmetric about 0, in steps of {POSE_STEP_DEG} degrees, such as "
+            f"{list(POSES_DEG)} or {list(SIGNED_POSES_DEG)}; got {list(poses)}"
+        )
+    return poses
+
+
 #: The five expressions ``lfw-expressions`` has enough faces of.
 BASIC5 = Vocabulary(("neutral", "happiness", "surprise", "anger", "sadness"))
 #: FER2013's seven, in the order of its integer labels.
 BASIC7 = Vocabulary(("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"))
 #: All eight words; what ``folder`` and ``csv`` accept when no other vocabulary is asked for.
-BASIC8 = Vocabulary(
-    ("neutral", "happiness", "surprise", "anger", "sadness", "fear", "disgust", "contempt")
-)
+BASIC8 = Vocabulary(("neutral", "happiness", "surprise", "anger", "sadness", "fear", "disgust", "contempt"))

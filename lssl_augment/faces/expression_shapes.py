@@ -103,6 +103,7 @@ class ExpressionShapes:
         basis: orthonormal residue components, ``(K, 478·3)``; offset: mean residue of neutral faces, ``(478·3,)``.
         class_mean: mean coefficients of each class, ``(C, K)``; class C (last row) pools all classes.
         expression_gain: posterior maps ``(C + 1, K, K)``: expression = mean + gain @ (coefficients − mean).
+        classifier: weights ``(C, K + 1)`` of a class-balanced logistic regression on coefficients (and 1).
         donors: expression coefficients of donor faces, ``(D, K)``; donor_labels: ``(D,)`` int64.
     """
 
@@ -112,6 +113,7 @@ class ExpressionShapes:
     offset: Tensor
     class_mean: Tensor
     expression_gain: Tensor
+    classifier: Tensor
     donors: Tensor
     donor_labels: Tensor
 
@@ -145,6 +147,13 @@ class ExpressionShapes:
         row = torch.where((labels < 0) | (labels >= self.num_classes), self.num_classes, labels)
         mean = self.class_mean[row]
         return mean + torch.einsum("bij,bj->bi", self.expression_gain[row], coefficients - mean)
+
+    def class_weights(self, coefficients: Tensor, labels: Tensor) -> Tensor:
+        """How much a face shows each class, ``(B, C)``: its label, or where it has none what its shape says."""
+        told = coefficients @ self.classifier[:, :-1].T + self.classifier[:, -1]
+        known = (labels >= 0) & (labels < self.num_classes)
+        one_hot = torch.nn.functional.one_hot(labels.clamp(0, self.num_classes - 1), self.num_classes).float()
+        return torch.where(known[:, None], one_hot, told.softmax(1))
 
     def displace(self, dense: Tensor, back: Tensor, change: Tensor) -> Tensor:
         """Dense points moved by a change of expression coefficients ``(B, K)``, in the face's own pose.

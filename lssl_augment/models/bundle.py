@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes
@@ -29,6 +30,7 @@ class ModelBundle:
         shapes, textures: statistics of shape and look, and donors; None for a generator that takes the attribute
             vector alone (``paper``).
         vocabulary: the expressions it was trained with, in the order of its attribute vector.
+        attributes: what its attribute vector holds: the expressions, and pose or light where it was trained with them.
         face_size_px: the size it was trained at.
         card: as stored beside the weights.
     """
@@ -39,6 +41,12 @@ class ModelBundle:
     vocabulary: Vocabulary
     face_size_px: int
     card: dict[str, Any]
+
+    @property
+    def attributes(self) -> AttributeSpec:
+        """What its attribute vector holds: the expressions, and pose or light where it was trained with them."""
+        stored = self.card.get("attributes")
+        return AttributeSpec(self.vocabulary) if stored is None else AttributeSpec.from_card(stored)
 
 
 def load_model(
@@ -56,6 +64,9 @@ def load_model(
     tensors, card = read_weights(name_or_path, "generator")
     try:
         vocabulary = Vocabulary(tuple(card["class_names"]))
+        told = AttributeSpec.from_card(card["attributes"]) if "attributes" in card else AttributeSpec(vocabulary)
+        if told != AttributeSpec(vocabulary):
+            raise ValueError(f"attributes {told.names} are not the classes; this version edits expressions only")
         size = int(card["face_size_px"])
         architecture = card["architecture"]
         preset = next(p for p in PRESETS.values() if p.kind == architecture["kind"])
@@ -108,10 +119,11 @@ def _check_statistics(
         "shapes.offset": (3 * n,),
         "shapes.class_mean": (classes + 1, k),
         "shapes.expression_gain": (classes + 1, k, k),
+        "shapes.classifier": (classes, k + 1),
         "shapes.donors": (d, k),
         "shapes.donor_labels": (d,),
         "textures.frame": (n, 3),
-        "textures.shading": (k, *textures.shading.shape[1:]),
+        "textures.shading": (k + classes, *textures.shading.shape[1:]),
         "textures.mouth_mean": (pixels,),
         "textures.mouth_basis": (m, pixels),
         "textures.donor_mouths": (d, m),

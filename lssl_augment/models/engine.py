@@ -32,7 +32,7 @@ class EncodedFaces:
     Attributes:
         latent: what the encoder made of the faces.
         dense: landmarks, ``(B, 478, 3)`` px.
-        back, expression: pose and expression in the shape model's terms; None without a shape model.
+        back, expression, classes: pose, expression and class weights in the shape model's terms; None without one.
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
     """
 
@@ -40,6 +40,7 @@ class EncodedFaces:
     dense: Tensor
     back: Tensor | None = None
     expression: Tensor | None = None
+    classes: Tensor | None = None
     faces: Tensor | None = None
     skin: Tensor | None = None
 
@@ -52,7 +53,10 @@ class EncodedFaces:
         return EncodedFaces(
             _take(self.latent, rows),
             self.dense[rows],
-            *(None if x is None else x[rows] for x in (self.back, self.expression, self.faces, self.skin)),
+            *(
+                None if x is None else x[rows]
+                for x in (self.back, self.expression, self.classes, self.faces, self.skin)
+            ),
         )
 
 
@@ -133,8 +137,11 @@ class ExpressionEngine:
         if labels is None:
             labels = torch.full((len(images),), -1)
         shape, back = self._shapes.canonical(dense)
-        expression = self._shapes.expression(self._shapes.coefficients(shape), labels.to(self.device, torch.int64))
-        return EncodedFaces(latent, dense, back, expression, images, skin_colour(images, dense))
+        labels = labels.to(self.device, torch.int64)
+        coefficients = self._shapes.coefficients(shape)
+        expression = self._shapes.expression(coefficients, labels)
+        shown = self._shapes.class_weights(coefficients, labels)
+        return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense))
 
     @torch.no_grad()
     def edit(self, faces: EncodedFaces, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
@@ -174,6 +181,7 @@ class ExpressionEngine:
         assert self._textures is not None
         assert faces.back is not None
         assert faces.expression is not None
+        assert faces.classes is not None
         assert faces.faces is not None
         assert faces.skin is not None
         drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
@@ -183,6 +191,7 @@ class ExpressionEngine:
         moved = settle_mouth(moved, self._textures.widest(rows, amount[:, 0]))
         flow = shape_flow(faces.dense, moved, self._size)
         warped = warp_image(faces.faces, flow)
+        change = torch.cat([change, y - faces.classes], dim=1)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, mouth_gap(faces.dense))
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]

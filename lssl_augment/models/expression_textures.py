@@ -28,6 +28,9 @@ _SKIN = [50, 280, 205, 425, 117, 346, 187, 411, 199, 202, 422]
 
 #: Opening over width from which the inside of a donor's mouth has been seen, and not a stretched seam.
 _OPEN_DONOR = 0.12
+#: Largest change of log luminance, and what the fitted change is multiplied by: faces that do not lie quite on
+#: each other average folds away.
+_MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.5
 
 
 def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
@@ -63,7 +66,8 @@ class ExpressionTextures:
 
     Attributes:
         frame: the open-mouthed mean face, ``(478, 3)``.
-        shading: log-luminance change per expression coefficient, ``(K, h, h)``, zero outside the face.
+        shading: log-luminance change per expression coefficient, then per class, ``(K + C, h, h)``, zero outside
+            the face.
         mouth_mean, mouth_basis: interior over skin colour, ``(3·mh·mw,)`` and ``(M, 3·mh·mw)``.
         mouth_box: left, top, width, height of the interior in the frame, ``(4,)`` int64.
         donor_mouths: coefficients of each donor's mouth, ``(D, M)``; donor_open: how open it is, ``(D,)``.
@@ -107,7 +111,7 @@ class ExpressionTextures:
             warped: faces in the target's shape, ``(B, 3, H, W)`` in [-1, 1].
             skin: colour of their skin, from :func:`skin_colour` of the source.
             dense: target shape, ``(B, 478, 3)``.
-            change: target's minus source's expression coefficients, ``(B, K)``.
+            change: target's minus source's expression coefficients and class weights, ``(B, K + C)``.
             donors: rows of the donors whose mouths are used, ``(B,)``.
             own_gap: :func:`mouth_gap` of the source; a mouth that was open enough keeps its own inside.
             mouths: mouth coefficients ``(B, M)`` instead of the donors'.
@@ -117,10 +121,16 @@ class ExpressionTextures:
         """
         size, count = warped.shape[-1], len(warped)
         flow = shape_flow(self.frame.expand(count, -1, -1), dense, size)
-        field = torch.einsum("bk,khw->bhw", change, self.shading)[:, None].clamp(-0.4, 0.4)
+        field = torch.einsum("bk,khw->bhw", change, self.shading)[:, None]
+        field = field * _SHADING_GAIN
+        field = torch.where(
+            field > 0, _MOST_LIGHT * torch.tanh(field / _MOST_LIGHT), _MOST_SHADE * torch.tanh(field / _MOST_SHADE)
+        )
         field = F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
         ratio = torch.exp(warp_image(field, flow))
-        shaded = (warped.float() + 1) / 2 * ratio
+        plain = (warped.float() + 1) / 2
+        # Shade keeps the colour's saturation; light is white, or bright skin would glow orange.
+        shaded = plain * ratio.clamp(max=1) + plain.mean(1, keepdim=True) * (ratio - 1).clamp(min=0)
 
         left, top, width, height = self.mouth_box.tolist()
         coefficients = self.donor_mouths[donors] if mouths is None else mouths

@@ -82,6 +82,7 @@ class _Faces:
     labels: Tensor
     back: Tensor
     expression: Tensor
+    classes: Tensor
 
     def take(self, rows: Tensor) -> _Faces:
         return _Faces(*(part[rows] for part in vars(self).values()))
@@ -118,7 +119,8 @@ class CompactObjective:
         )
         self._fit_rows()
         self.textures = fit_expression_textures(
-            self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows, seed=config.seed
+            self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows,
+            faces.vocabulary.index("neutral"), seed=config.seed,
         )
         self._on_device = self.shapes.to(self.device), self.textures.to(self.device)
         torch_rng = torch.random.get_rng_state()
@@ -181,6 +183,7 @@ class CompactObjective:
             torch.from_numpy(self.faces.labels[rows]).to(self.device),
             self._back[index].to(self.device),
             self._expression[index].to(self.device),
+            F.one_hot(torch.from_numpy(self.faces.labels[rows]), self.num_classes).float().to(self.device),
         )
 
     def _draw(self, rng: np.random.Generator) -> _Faces:
@@ -193,7 +196,7 @@ class CompactObjective:
     def _move(
         self, faces: _Faces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces with a donor's expression: landmarks, change of expression coefficients, rows of the donors."""
+        """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors."""
         drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
         wanted = torch.from_numpy(drawn) * torch.from_numpy(intensity.astype(np.float32))[:, None]
         change = wanted.to(self.device) - faces.expression
@@ -201,7 +204,8 @@ class CompactObjective:
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)
         shapes, textures = self._on_device
         moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), textures.widest(rows, amount))
-        return moved, change, rows
+        shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount[:, None]
+        return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 
     def _edit_guess(
         self, faces: _Faces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor
@@ -383,7 +387,8 @@ class CompactObjective:
             "preset": networks.name, "kind": networks.kind, "generator": dict(networks.generator),
             "num_attributes": self.num_classes,
         }
-        exact = {name: v.dtype for name, v in shapes.items() if "donor" not in name or not v.is_floating_point()}
+        rough = ("shapes.donors", "textures.donor_mouths", "textures.donor_open", "textures.shading")  # half is enough
+        exact = {name: v.dtype for name, v in shapes.items() if name not in rough}
         return Release({**tensors, **shapes}, architecture, exact)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lssl_augment.attribute_vector import AttributeSpec
+from lssl_augment.attributes import Vocabulary
 from lssl_augment.models.weights import write_weights
 from lssl_augment.training.config import TrainConfig
 from lssl_augment.training.loop import TrainResult
@@ -62,6 +64,7 @@ def export_generator(
         "kind": "generator",
         "architecture": dict(release.architecture),
         "class_names": list(data["counts"]),
+        "attributes": AttributeSpec(Vocabulary(tuple(data["counts"]))).to_card(),
         "face_size_px": config.face_size_px,
         "training": training,
         "metrics": result.stats,

@@ -24,7 +24,6 @@ __all__ = [
     "cut",
     "loose_matrix",
     "read_photos",
-    "yaw_deg",
 ]
 
 _BORDERS = (cv2.BORDER_REFLECT_101, cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT)
@@ -85,12 +84,6 @@ def _read(path: Path) -> np.ndarray:
     if image is None:
         raise ImageError(f"{path} cannot be read as an image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def yaw_deg(dense: np.ndarray) -> np.ndarray:
-    """Left-right turn of the head in degrees, by the line between the temples of points ``(..., 478, 3)``."""
-    across = dense[..., 454, :] - dense[..., 234, :]
-    return np.degrees(np.arctan2(across[..., 2], np.hypot(across[..., 0], across[..., 1])))
 
 
 def aligned_matrix(dense: np.ndarray, size_px: int, rng: np.random.Generator | None) -> np.ndarray:

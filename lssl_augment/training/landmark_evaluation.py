@@ -9,6 +9,7 @@ import numpy as np
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import FACE_SIZE_PX
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE, eye_distance_px
+from lssl_augment.faces.pose import yaw_deg
 from lssl_augment.models.landmark_net import LandmarkNet, predict_landmarks
 from lssl_augment.training.landmark_crops import (
     Photos,
@@ -16,7 +17,6 @@ from lssl_augment.training.landmark_crops import (
     crops_to_tensor,
     cut,
     loose_matrix,
-    yaw_deg,
 )
 
 __all__ = ["YAW_BINS_DEG", "evaluate_landmarks"]

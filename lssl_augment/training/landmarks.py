@@ -21,6 +21,7 @@ from lssl_augment.datasets.splits import subject_split
 from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.faces.align import FACE_SIZE_PX, transform_points
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
+from lssl_augment.faces.pose import yaw_deg
 from lssl_augment.models.landmark_net import LandmarkConfig, LandmarkNet, architecture_card
 from lssl_augment.models.weights import write_weights
 from lssl_augment.training.landmark_crops import (
@@ -31,7 +32,6 @@ from lssl_augment.training.landmark_crops import (
     cut,
     loose_matrix,
     read_photos,
-    yaw_deg,
 )
 from lssl_augment.training.landmark_evaluation import evaluate_landmarks
 

@@ -135,6 +135,7 @@ def fit_expression_shapes(
         offset=torch.from_numpy(offset).float(),
         class_mean=torch.from_numpy(np.stack(means)).float(),
         expression_gain=torch.from_numpy(np.stack(gains)).float(),
+        classifier=_classifier(coefficients[frontal], labels[frontal], num_classes),
         donors=torch.zeros(0, components),
         donor_labels=torch.zeros(0, dtype=torch.int64),
     )
@@ -149,6 +150,20 @@ def fit_expression_shapes(
     model.donors = _exaggerate(expression.numpy(), labels, index, neutral)
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
     return model, index
+
+
+def _classifier(coefficients: np.ndarray, labels: np.ndarray, num_classes: int) -> Tensor:
+    """Class-balanced logistic regression on coefficients: ``(C, K + 1)``."""
+    known = labels >= 0
+    scale = coefficients.std(0)
+    model = LogisticRegression(class_weight="balanced", C=0.05, max_iter=500)
+    model.fit(coefficients[known] / scale, labels[known])
+    out = np.zeros((num_classes, coefficients.shape[1] + 1))
+    if len(model.classes_) == 2:  # one row for two classes
+        out[model.classes_[1]] = np.append(model.coef_[0] / scale, model.intercept_[0])
+    else:
+        out[model.classes_] = np.concatenate([model.coef_ / scale, model.intercept_[:, None]], axis=1)
+    return torch.from_numpy(out).float()
 
 
 def _exaggerate(expression: np.ndarray, labels: np.ndarray, donors: np.ndarray, neutral: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.errors import DataError
+from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
 from lssl_augment.faces.landmarks import FACE_OVAL
 from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, flatten_mouths
@@ -17,6 +18,9 @@ from lssl_augment.models.warp import shape_flow, warp_image
 __all__ = ["fit_expression_textures"]
 
 _OPEN = 0.12
+#: So many faces of a class are believed half.
+_FEW = 40
+_EYE_WEIGHT = 0.15
 _EYES = (
     [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
     [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
@@ -30,9 +34,10 @@ def fit_expression_textures(
     labels: np.ndarray,
     expression: Tensor,
     donor_rows: np.ndarray,
+    neutral: int = 0,
     *,
     mouth_components: int = 40,
-    shading_px: int = 64,
+    shading_px: int = 128,
     faces_per_class: int = 900,
     ridge: float = 0.1,
     seed: int = 0,
@@ -41,7 +46,7 @@ def fit_expression_textures(
 
     Args:
         images: ``(N, S, S, 3)`` uint8; dense: ``(N, 478, 3)``; labels: ``(N,)``; expression: ``(N, K)`` coefficients.
-        donor_rows: training row of each of the shape model's donors, ``(D,)``.
+        donor_rows: training row of each of the shape model's donors, ``(D,)``. neutral: label of faces at rest.
         faces_per_class: at most so many faces of a class teach.
 
     Raises:
@@ -67,15 +72,22 @@ def fit_expression_textures(
     logs, mouths = [], []
     for part in np.array_split(rows, max(1, len(rows) // 64)):
         faces = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        some = points[part]
-        flat = warp_image(faces, shape_flow(some, frame.expand(len(part), -1, -1), size))
-        grey = (flat.mean(1, keepdim=True) + 1) / 2
-        logs.append(torch.log(F.interpolate(grey, size=(shading_px, shading_px), mode="area") + 0.08)[:, 0])
-        mouths.append(flatten_mouths(faces, some, frame, box))
-    log, mouth = torch.cat(logs), torch.cat(mouths)
+        logs.append(_log_luminance(faces, points[part], frame, shading_px))
+        mouths.append(flatten_mouths(faces, points[part], frame, box))
+    mouth = torch.cat(mouths)
+    # A face and its mirror image teach the same: twice the faces of rare classes.
+    mirrored = points[rows][:, torch.from_numpy(DENSE_FLIP.copy())].clone()
+    mirrored[..., 0] = (size - 1) - mirrored[..., 0]
+    told = [expression[torch.from_numpy(rows)]]
+    for at in np.array_split(np.arange(len(rows)), max(1, len(rows) // 64)):
+        faces = torch.from_numpy(images[rows[at]]).permute(0, 3, 1, 2).flip(-1).float() / 127.5 - 1
+        logs.append(_log_luminance(faces, mirrored[at], frame, shading_px))
+        coefficients = shapes.coefficients(shapes.canonical(mirrored[at])[0])
+        told.append(shapes.expression(coefficients, torch.from_numpy(labels[rows[at]])))
 
     skin = _skin_mask(frame, size, shading_px)
-    change = _shading(log, expression[torch.from_numpy(rows)], labels[rows], skin, shapes.num_classes, ridge)
+    twice = np.concatenate([labels[rows], labels[rows]])
+    change = _shading(torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge)
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
     teach = mouth[opening > _OPEN]
@@ -125,6 +137,13 @@ def _typical_mouths(mouths: Tensor, brightness: Tensor, opening: Tensor, labels:
     return out
 
 
+def _log_luminance(faces: Tensor, dense: Tensor, frame: Tensor, out: int) -> Tensor:
+    """Log luminance of faces in the frame, ``(B, out, out)``."""
+    flat = warp_image(faces, shape_flow(dense, frame.expand(len(dense), -1, -1), faces.shape[-1]))
+    grey = (flat.mean(1, keepdim=True) + 1) / 2
+    return torch.log(F.interpolate(grey, size=(out, out), mode="area") + 0.08)[:, 0]
+
+
 def _mouth_box(frame: Tensor) -> list[int]:
     ring = frame[INNER_LIPS, :2]
     low, high = ring.amin(0).floor() - 2, ring.amax(0).ceil() + 3
@@ -132,35 +151,50 @@ def _mouth_box(frame: Tensor) -> list[int]:
 
 
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
-    """Face without mouth interior and eyes (they glint and would leave stains), its outline soft, ``(out, out)``."""
+    """Face without the inside of the mouth and most of its eyes (they glint, and close), soft: ``(out, out)``."""
     mask: np.ndarray = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(frame[FACE_OVAL, :2].numpy() * 16).astype(np.int32)], 1.0, shift=4)
     mask = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=max(1, size // 32))
+    outline = cv2.GaussianBlur(mask, (0, 0), size / 32)
+    outline = np.clip(2 * outline - 1, 0, 1)  # nothing beyond the edge
     cv2.fillPoly(mask, [np.round(frame[INNER_LIPS, :2].numpy() * 16).astype(np.int32)], 0.0, shift=4)
     for ring in _EYES:
         points = frame[list(ring), :2].numpy()
-        centre, reach = points.mean(0), np.ptp(points, axis=0) * np.array([0.75, 1.3]) + size / 64
-        cv2.ellipse(mask, (tuple(centre.tolist()), tuple((2 * reach).tolist()), 0.0), 0.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), size / 40)
+        centre, reach = points.mean(0), np.ptp(points, axis=0) * np.array([0.6, 0.8]) + size / 64
+        cv2.ellipse(mask, (tuple(centre.tolist()), tuple((2 * reach).tolist()), 0.0), _EYE_WEIGHT, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), size / 100) * outline
     return F.interpolate(torch.from_numpy(mask)[None, None], size=(out, out), mode="area")[0, 0]
 
 
-def _shading(log: Tensor, expression: Tensor, labels: np.ndarray, skin: Tensor, classes: int, ridge: float) -> Tensor:
-    """Ridge regression of log luminance, its smooth lighting removed, on expression coefficients: ``(K, h, h)``."""
+def _shading(
+    log: Tensor, expression: Tensor, labels: np.ndarray, weight: Tensor, classes: int, neutral: int, ridge: float
+) -> Tensor:
+    """Regression of log luminance, its smooth lighting removed, on expression: ``(K + C, h, h)``.
+
+    A ridge on the coefficients; what they leave of each class's mean is its own field, drawn towards nothing where
+    few faces tell of it. Landmarks say little of a frown's folds, the class says more.
+    """
     n, side, _ = log.shape
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     smooth = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1).double()
-    w = skin.flatten().double()
+    w = weight.flatten().double()
     gram = (smooth * w) @ smooth.T
     flat = log.flatten(1).double()
     flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
     counts = np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
-    weight = torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels], dtype=torch.float64)
+    balance = torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels]).double()
     e = expression.double()
     e = torch.cat([e, torch.ones(n, 1, dtype=torch.float64)], dim=1)
-    moment = (e * weight[:, None]).T @ e
+    moment = (e * balance[:, None]).T @ e
     penalty = ridge * moment.diagonal()[:-1].mean() * torch.eye(len(moment), dtype=torch.float64)
     penalty[-1, -1] = 0
-    solved = torch.linalg.solve(moment + penalty, (e * weight[:, None]).T @ flat)[:-1]
-    return (solved.view(-1, side, side) * skin.double()).float()
+    solved = torch.linalg.solve(moment + penalty, (e * balance[:, None]).T @ flat)
+    left = flat - e @ solved
+    own = torch.zeros(classes, flat.shape[1], dtype=torch.float64)
+    for c in np.flatnonzero(counts).tolist():
+        rows = torch.from_numpy(labels == c)
+        own[c] = left[rows].mean(0) * (counts[c] / (counts[c] + _FEW))
+    seen = torch.from_numpy(counts > 0)[:, None]
+    fields = torch.cat([solved[:-1], torch.where(seen, own - own[neutral], 0.0)])
+    return (fields.view(-1, side, side) * weight.double()).float()

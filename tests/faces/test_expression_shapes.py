@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_faces import NAMES, as_tensors, fitted, turned
+from tiny_faces import NAMES, as_tensors, drawn_faces, fitted, turned
 
 from lssl_augment.faces.expression_shapes import _LOWER, _UPPER, ExpressionShapes, mouth_gap, settle_mouth
 
@@ -127,3 +127,19 @@ def test_to_is_a_copy_with_the_same_numbers(shapes: ExpressionShapes) -> None:
     assert there is not shapes
     assert there.num_classes == len(NAMES)
     assert torch.equal(there.donors, shapes.donors)
+
+
+def test_class_weights_are_the_label_or_what_the_shape_says(shapes: ExpressionShapes) -> None:
+    _, dense, _ = as_tensors([0, 1, 2])
+    coefficients = shapes.coefficients(shapes.canonical(dense)[0])
+    told = shapes.class_weights(coefficients, torch.tensor([0, 1, 2]))
+    assert torch.equal(told, torch.eye(len(NAMES)))
+    unknown = shapes.class_weights(coefficients, torch.tensor([-1, 99, 1]))
+    torch.testing.assert_close(unknown.sum(1), torch.ones(3))
+    assert bool((unknown[:2] < 1).all())
+    assert torch.equal(unknown[2], torch.eye(len(NAMES))[1])
+    # The drawn faces' mouths and brows tell their class.
+    everyone = shapes.coefficients(shapes.canonical(torch.from_numpy(drawn_faces().dense).float())[0])
+    own = torch.from_numpy(drawn_faces().labels)
+    said = shapes.class_weights(everyone, torch.full_like(own, -1)).argmax(1)
+    assert float((said == own).float().mean()) > 0.8

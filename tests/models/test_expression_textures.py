@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tiny_faces import SIZE_PX, as_tensors, fitted
@@ -113,3 +115,23 @@ def test_widest_opening(textures: ExpressionTextures) -> None:
     full = textures.widest(donors, torch.ones(2))
     assert float(rest.max()) < 0.05
     torch.testing.assert_close(full - rest, textures.donor_open[donors])
+
+
+def test_light_is_white_and_bounded_and_shade_keeps_the_colour(textures: ExpressionTextures) -> None:
+    """Brightened skin must not glow in its own colour; darkened skin keeps its saturation."""
+    dense = textures.frame[None]
+    faces = torch.tensor([0.2, -0.2, -0.6])[None, :, None, None].expand(1, 3, SIZE_PX, SIZE_PX).contiguous()
+    bright = torch.ones(1, textures.shading.shape[0]) * 1e4 * textures.shading.flatten(1).sum(1).sign()
+    skin, donors = skin_colour(faces, dense), torch.zeros(1, dtype=torch.int64)
+    plain = (faces + 1) / 2
+    for change in (bright, -bright):
+        out = (textures.guess(faces, skin, dense, change, donors, mouth_gap(dense)) + 1) / 2
+        added, ratio = out - plain, out / plain
+        lit, dark = added.mean(1) > 1e-3, added.mean(1) < -1e-3
+        assert bool(lit.any() or dark.any())
+        spread = added.amax(1) - added.amin(1)
+        assert float(spread[lit].max() if lit.any() else 0) < 1e-4
+        between = ratio.amax(1) - ratio.amin(1)
+        assert float(between[dark].max() if dark.any() else 0) < 1e-4
+        assert float(ratio.min()) >= math.exp(-0.7) - 1e-4
+        assert float(added.max()) <= float(plain.mean(1).max()) * (math.exp(0.25) - 1) + 1e-4

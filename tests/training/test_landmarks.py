@@ -28,7 +28,6 @@ from lssl_augment.training.landmark_crops import (
     cut,
     loose_matrix,
     read_photos,
-    yaw_deg,
 )
 from lssl_augment.training.landmark_evaluation import evaluate_landmarks
 from lssl_augment.training.landmarks import (
@@ -134,14 +133,6 @@ def test_augmented_crops_stay_images_and_repeat(seed: int) -> None:
     assert first.dtype == np.uint8
     assert np.array_equal(crop, before)
     assert np.array_equal(first, augment_crop(crop, np.random.default_rng(seed)))
-
-
-def test_yaw_of_a_turned_head() -> None:
-    dense = np.zeros((DENSE_COUNT, 3))
-    dense[234], dense[454] = [-10, 0, 0], [10, 0, 0]
-    angle = np.deg2rad(25)
-    turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
-    assert yaw_deg(np.stack([dense, dense @ turn.T])) == pytest.approx([0, 25])
 
 
 def test_loss_is_a_fraction_of_the_eye_distance() -> None:

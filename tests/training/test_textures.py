@@ -9,7 +9,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.training.shapes import fit_expression_shapes
-from lssl_augment.training.textures import fit_expression_textures
+from lssl_augment.training.textures import _shading, fit_expression_textures
 
 
 def donor_rows() -> np.ndarray:
@@ -21,7 +21,7 @@ def test_what_is_fitted() -> None:
     textures, shapes = fitted().textures, fitted().shapes
     left, top, width, height = textures.mouth_box.tolist()
     assert textures.frame.shape == (478, 3)
-    assert textures.shading.shape == (len(shapes.basis), 64, 64)
+    assert textures.shading.shape == (len(shapes.basis) + len(NAMES), 128, 128)
     assert textures.mouth_mean.shape == (3 * width * height,)
     assert textures.mouth_basis.shape == (40, 3 * width * height)
     assert textures.donor_mouths.shape == (len(shapes.donors), 40)
@@ -61,11 +61,24 @@ def test_planted_shading_is_learned() -> None:
         torch.from_numpy(faces.labels),
     )
     textures = fit_expression_textures(objective.shapes, images, faces.dense, faces.labels, expression, donor_rows())
-    surprise = torch.einsum("k,khw->hw", objective.shapes.class_mean[2], textures.shading)
-    place = surprise[forehead, 26:38].mean()
-    assert float(place) < -0.15
-    smile = torch.einsum("k,khw->hw", objective.shapes.class_mean[1], textures.shading)
-    assert abs(float(smile[forehead, 26:38].mean())) < abs(float(place)) / 2
+    means = torch.cat([objective.shapes.class_mean[:-1], torch.eye(len(NAMES))], dim=1)
+    fields = torch.einsum("ck,khw->chw", means - means[0], textures.shading)
+    scale = fields.shape[-1] // SIZE_PX
+    place = (slice(None), slice(forehead.start * scale, forehead.stop * scale), slice(26 * scale, 38 * scale))
+    dark = fields[place].mean(dim=(1, 2)).tolist()
+    assert dark[2] < -0.1  # near the outline, where fields fade
+    assert all(abs(value) < abs(dark[2]) / 3 for c, value in enumerate(dark) if c != 2)
+    # Most of it is the class's own: landmarks hardly tell of a forehead that darkens.
+    assert float(textures.shading[len(objective.shapes.basis) :][place].mean(dim=(1, 2))[0]) == 0  # at rest: nothing
+
+
+def test_a_class_without_faces_has_no_field_of_its_own() -> None:
+    log = torch.randn(6, 8, 8, generator=torch.Generator().manual_seed(0))
+    expression = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    fields = _shading(log, expression, labels, torch.ones(8, 8), 3, 0, 0.1)
+    assert fields.shape == (4 + 3, 8, 8)
+    assert float(fields[6].abs().max()) == 0
 
 
 def test_fitting_again_gives_the_same_and_draws_from_no_global_generator() -> None:
