@@ -111,6 +111,9 @@ def assemble(
             )
         )
     kind = None if landmarks is None else "sparse" if landmarks.dense is None else "dense"
+    known = [record for record in records if record.points68 is not None]
+    if kind is None and known:
+        kind = "dense" if all(record.dense is not None for record in known) else "sparse"
     return RecordTable(dataset, names.vocabulary, tree, tuple(records), tuple(left_out), kind, tuple(notes))
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from lssl_augment.attributes import BASIC8
 from lssl_augment.datasets.assemble import Row, assemble
+from lssl_augment.datasets.info import Dataset, DatasetInfo
+from lssl_augment.datasets.landmark_file import LANDMARK_CSV
 from lssl_augment.datasets.records import ReadOptions, RecordTable
 from lssl_augment.datasets.table_file import read_table
 from lssl_augment.datasets.tree import FileTree
 from lssl_augment.errors import DataError
 
-__all__ = ["LAYOUT", "read_csv_list"]
+__all__ = ["DATASET", "LAYOUT", "read_csv_list"]
 
 LAYOUT = "one CSV file with the columns file,expression[,subject][,split]; files relative to it"
 
@@ -30,7 +32,7 @@ def read_csv_list(root: Path, options: ReadOptions) -> RecordTable:
         tree, name = FileTree(root.parent), root.name
     else:
         tree = FileTree(root)
-        lists = [name for name in tree.top() if name.lower().endswith(".csv")]
+        lists = [name for name in tree.top() if name.lower().endswith(".csv") and name != LANDMARK_CSV]
         if len(lists) != 1:
             raise DataError(
                 f"{root}: looked for one CSV file, found {len(lists)} ({tree.found()}); expected {LAYOUT}. "
@@ -45,3 +47,18 @@ def read_csv_list(root: Path, options: ReadOptions) -> RecordTable:
         subject, split = row.cells.get("subject") or file, row.cells.get("split", "")
         rows.append(Row(file, row["expression"], subject, row.where, split))
     return assemble("csv", tree, rows, BASIC8, options)
+
+
+DATASET = Dataset(
+    info=DatasetInfo(
+        name="csv",
+        title="Your own list of photographs",
+        layout=LAYOUT,
+        ask="this is your own list; write one with the columns file,expression[,subject][,split]",
+        licence="That of your photographs.",
+        citation="None: your own data.",
+        protocol="Its column split where there is one; else about 20 % of each expression to test on, by subject.",
+        classes=BASIC8,
+    ),
+    read=read_csv_list,
+)

@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from lssl_augment.attributes import BASIC8
 from lssl_augment.datasets.assemble import Row, assemble
+from lssl_augment.datasets.info import Dataset, DatasetInfo
 from lssl_augment.datasets.records import ReadOptions, RecordTable
 from lssl_augment.datasets.tree import FileTree
 from lssl_augment.errors import DataError
 from lssl_augment.faces.images import IMAGE_SUFFIXES
 
-__all__ = ["LAYOUT", "NOT_AN_IMAGE", "NO_CLASS_FOLDER", "list_class_folders", "read_folder"]
+__all__ = ["DATASET", "LAYOUT", "NOT_AN_IMAGE", "NO_CLASS_FOLDER", "list_class_folders", "read_folder"]
 
 LAYOUT = "[train|test/]EXPRESSION/**/*.jpg (or png, bmp, gif, tif, webp, ppm)"
 NOT_AN_IMAGE = "not an image file"
@@ -74,3 +75,20 @@ def list_class_folders(
         if "/" not in name and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
     ]
     return rows, skipped
+
+
+DATASET = Dataset(
+    info=DatasetInfo(
+        name="folder",
+        title="Your own photographs, one folder a class",
+        layout=LAYOUT,
+        ask="these are your own photographs; sort them into folders named after expressions",
+        licence="That of your photographs.",
+        citation="None: your own data.",
+        protocol="Its own split where there is a level of train, val and test folders; else about 20 % of each "
+        "expression to test on, by subject.",
+        classes=BASIC8,
+        options=("subject_pattern",),
+    ),
+    read=read_folder,
+)

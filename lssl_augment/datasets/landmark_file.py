@@ -1,19 +1,23 @@
-"""``landmarks.npz``: landmarks that come with a data set."""
+"""Landmarks that come with a data set, by the name of the photo."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from lssl_augment.datasets.tree import FileTree
-from lssl_augment.errors import DataError
+from lssl_augment.errors import DataError, ImageError
+from lssl_augment.faces.backends.precomputed import has_point_columns, read_csv_points, read_pts
+from lssl_augment.faces.images import IMAGE_SUFFIXES
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 
-__all__ = ["LANDMARK_FILE", "LandmarkFile"]
+__all__ = ["LANDMARK_CSV", "LANDMARK_FILE", "LandmarkFile"]
 
 LANDMARK_FILE = "landmarks.npz"
+LANDMARK_CSV = "landmarks.csv"
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,31 @@ class LandmarkFile:
 
     @classmethod
     def read(cls, tree: FileTree) -> LandmarkFile | None:
-        """Read ``landmarks.npz`` of a data set; None when it has none.
+        """The landmarks of a data set; None when it has none.
 
-        It holds ``files`` (N,) and ``points478`` (N, 478, 3) or ``points68`` (N, 68, 2); with both, the 68
-        are taken from the 478, so that they always agree.
+        The first of these that is there counts, alone: ``landmarks.npz``; ``landmarks.csv`` with a column ``file``;
+        files beside the photos and of their name, ``.pts`` (300-W) or ``.csv`` (OpenFace).
+
+        ``landmarks.npz`` holds ``files`` (N,) and ``points478`` (N, 478, 3) or ``points68`` (N, 68, 2); with both,
+        the 68 are taken from the 478, so that they always agree.
 
         Raises:
-            DataError: it is damaged or holds something else.
+            DataError: a file for all photos is damaged, or one holds something else than these points.
         """
-        if LANDMARK_FILE not in tree:
-            return None
+        if LANDMARK_FILE in tree:
+            return cls._from_arrays(tree)
+        if LANDMARK_CSV in tree:
+            return cls._from_points(_csv_of_all(tree))
+        beside = _beside_photos(tree)
+        return cls._from_points(beside) if beside else None
+
+    @classmethod
+    def _from_points(cls, points: dict[str, np.ndarray]) -> LandmarkFile:
+        stacked = np.stack(list(points.values())) if points else np.zeros((0, 68, 2))
+        return cls({name: i for i, name in enumerate(points)}, stacked, None)
+
+    @classmethod
+    def _from_arrays(cls, tree: FileTree) -> LandmarkFile:
         where = f"{LANDMARK_FILE} of {tree.root.name}"
         try:
             with np.load(io.BytesIO(tree.read(LANDMARK_FILE)), allow_pickle=False) as arrays:
@@ -66,3 +85,45 @@ class LandmarkFile:
             return None, None
         dense = None if self.dense is None else self.dense[row].astype(np.float64)
         return self.points68[row].astype(np.float64), dense
+
+
+def _csv_of_all(tree: FileTree) -> dict[str, np.ndarray]:
+    where = f"{LANDMARK_CSV} of {tree.root.name}"
+    try:
+        points = read_csv_points(tree.read(LANDMARK_CSV), where)
+    except ImageError as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
+    if "" in points:
+        raise DataError(f"{where} must have a column file that names the photo of each row")
+    return points
+
+
+def _beside_photos(tree: FileTree) -> dict[str, np.ndarray]:
+    """Photo → points, for the photos that have a landmark file of their name."""
+    files: dict[str, str] = {}
+    for name in tree.names:
+        suffix = PurePosixPath(name).suffix.lower()
+        # .pts comes later in the alphabet, and so goes before .csv.
+        if suffix in (".csv", ".pts"):
+            files[name[: -len(suffix)]] = name
+    if not files:
+        return {}
+    points = {}
+    for name in tree.names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in IMAGE_SUFFIXES and (file := files.get(name[: -len(path.suffix)])) is not None:
+            found = _of_one(tree, file)
+            if found is not None:
+                points[name] = found
+    return points
+
+
+def _of_one(tree: FileTree, file: str) -> np.ndarray | None:
+    """Points of one photo; NaN where its file cannot be read, None where it is no landmark file or found no face."""
+    try:
+        data = tree.read(file)
+    except (ImageError, FileNotFoundError):
+        return np.full((68, 2), np.nan)
+    if file.lower().endswith(".pts"):
+        return read_pts(data, file)
+    return read_csv_points(data, file).get("") if has_point_columns(data) else None

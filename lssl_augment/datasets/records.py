@@ -126,7 +126,7 @@ class RecordTable:
     Args:
         dataset: its name. vocabulary: of the labels. tree: where the files are. records: the photographs.
         skipped: pairs (file, reason) of what the loader left out.
-        landmark_file: which landmarks came with the data set: ``"dense"``, ``"sparse"`` or none at all.
+        landmark_file: which landmarks came with the data set or its rows: ``"dense"``, ``"sparse"`` or none at all.
         notes: what the user should know about this copy of the data set.
     """
 

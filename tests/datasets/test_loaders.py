@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lssl_augment.attributes import BASIC7, BASIC8
-from lssl_augment.datasets.prepare import DATASETS
 from lssl_augment.datasets.records import ReadOptions, RecordTable
+from lssl_augment.datasets.registry import find_dataset
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from tests.datasets.stand_ins import blank_tree, shown
 
 Draw = Callable[..., None]
 
+#: The loaders that this file tests; each other one has a file of its own.
+NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
+
 
 def read(name: str, root: Path, **options: object) -> RecordTable:
-    return DATASETS[name](root, ReadOptions(**options))  # type: ignore[arg-type]
+    return find_dataset(name).read(root, ReadOptions(**options))  # type: ignore[arg-type]
 
 
 def words(table: RecordTable) -> Counter[str]:
@@ -250,6 +257,9 @@ def test_several_lists(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="looked for one CSV file, found 2"):
         read("csv", root)
     assert [r.file for r in read("csv", root / "other.csv").records] == ["b.jpg"]
+    (root / "other.csv").rename(root / "landmarks.csv")  # is not a list of photographs
+    (root / "landmarks.csv").write_text("file," + ",".join(f"x_{i},y_{i}" for i in range(68)) + "\n")
+    assert [r.file for r in read("csv", root).records] == ["a.jpg"]
 
 
 # --- fer2013 -----------------------------------------------------------------------------------------------------
@@ -309,11 +319,18 @@ def test_fer_folders(tmp_path: Path, draw: Draw, zipped: Callable[..., Path]) ->
     for split in ("train", "public_test", "private_test"):
         for name in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"):
             draw(root / split / name / f"{split}_1.png", size_px=48)
+    (root / "train" / "angry" / "Thumbs.db").write_bytes(b"no face")
     for given in (root, zipped(root)):
         table = read("fer2013", given)
         assert Counter(r.split for r in table.records) == {"train": 7, "public_test": 7, "private_test": 7}
         assert words(table) == dict.fromkeys(BASIC7.names, 3)
-        assert table.notes == ()
+        assert table.skipped == (("train/angry/Thumbs.db", "not an image file"),)
+        # A copy that is not whole is read, and told of.
+        assert table.notes == (
+            "28709 training images are published, this copy has 7",
+            "3589 public test images are published, this copy has 7",
+            "3589 private test images are published, this copy has 7",
+        )
     # Subjects are unknown: nobody may count as the same person twice.
     assert len({r.subject for r in table.records}) == 21
 
@@ -324,12 +341,16 @@ def test_kaggles_mixed_test_folder_is_not_called_private(tmp_path: Path, draw: D
     table = read("fer2013", tmp_path)
     assert {r.split for r in table.records} == {"train", "test"}
     assert "mixes FER2013's public and private test faces" in table.notes[0]
+    assert table.notes[1:] == (
+        "28709 training images are published, this copy has 1",
+        "7178 public and private test images are published, this copy has 1",
+    )
 
 
 # --- wrong layouts -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_layout_says_what_was_looked_for_and_found(name: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
     with pytest.raises(DataError, match=r"there is no folder or zip archive .*root"):
@@ -344,10 +365,60 @@ def test_wrong_layout_says_what_was_looked_for_and_found(name: str, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_damaged_archives(name: str, tmp_path: Path) -> None:
     archive = tmp_path / "data.zip"
     for data in (b"", b"PK\x03\x04 and no more", b"something else"):
         archive.write_bytes(data)
         with pytest.raises(DataError, match="neither a folder nor a zip archive, or a damaged one"):
             read(name, archive)
+
+
+# --- what is known before a copy is seen -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_data_set_says_what_it_is(name: str) -> None:
+    info = find_dataset(name).info
+    assert info.name == name
+    for text in (info.title, info.layout, info.ask, info.licence, info.citation, info.protocol):
+        assert len(text) > 15
+    known = {field.name for field in fields(ReadOptions)}
+    assert set(info.options) <= known - {"seed", "classes", "aliases"}
+
+
+@pytest.mark.parametrize("name", ["folder", "csv"])
+def test_own_photographs_have_no_stand_in(name: str) -> None:
+    assert find_dataset(name).stand_in is None
+
+
+def test_lfw_stand_in_is_read_back(tmp_path: Path) -> None:
+    declared = blank_tree("lfw-expressions", 7, tmp_path)
+    table = read("lfw-expressions", tmp_path)
+    assert shown(table) == {file: face.expression for file, face in declared.items()}
+    assert len({r.subject for r in table.records}) == 7
+    assert {face.expression for face in declared.values()} == set(BASIC8.names)
+    assert not table.skipped
+
+
+def test_fer_stand_in_is_read_back(tmp_path: Path) -> None:
+    declared = blank_tree("fer2013", 5, tmp_path)
+    table = read("fer2013", tmp_path)
+    assert shown(table) == {file: face.expression for file, face in declared.items()}
+    home: dict[int, set[str]] = {}
+    for record in table.records:
+        home.setdefault(declared[record.file].subject, set()).add(record.split)
+    assert len(home) == 5
+    assert all(len(splits) == 1 for splits in home.values())
+    assert {r.split for r in table.records} == {"train", "public_test", "private_test"}
+
+
+def test_fer_stand_in_is_grey() -> None:
+    dataset = find_dataset("fer2013")
+    assert dataset.stand_in is not None
+    file = next(iter(dataset.stand_in(1)))
+    assert (file.encode is not None, file.size_px) == (True, 48)
+    assert file.encode is not None
+    picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    with Image.open(io.BytesIO(file.encode(picture, np.zeros((478, 3))))) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "L", (48, 48))

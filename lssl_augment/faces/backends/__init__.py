@@ -1,0 +1,1 @@
+"""Where landmarks come from: one small interface, and what implements it."""
