@@ -62,6 +62,13 @@ __all__ = ["generate_command"]
     metavar="SCORE",
     help="Mark images scored lower as not accepted; they are kept in the file.",
 )
+@click.option(
+    "--splits",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Split file (`lssl-augment split`) instead of the pack's own splits.",
+)
+@click.option("--fold", type=click.IntRange(min=0), metavar="N", help="Its fold whose training people to start from.")
 @click.option("--split", default="train", show_default=True, help="Split of the source to read.")
 @click.option(
     "--allow-test-subjects",
@@ -92,6 +99,8 @@ def generate_command(
     gate: str,
     no_gate: bool,
     min_score: float,
+    splits: Path | None,
+    fold: int | None,
     split: str,
     allow_test_subjects: bool,
     device: str,
@@ -117,6 +126,8 @@ def generate_command(
         intensity=parse_intensity(intensity),
         seed=seed,
         people=people,
+        splits=splits,
+        fold=fold,
         split=split,
         allow_test_subjects=allow_test_subjects,
         gate=None if no_gate else gate,

@@ -19,10 +19,13 @@ __all__ = ["COMMANDS", "cli", "main"]
 #: Command → (module in ``lssl_augment.cli``, its line in the list of commands).
 COMMANDS = {
     "prepare": ("prepare", "Turn a data set into a face pack (HDF5)."),
+    "check": ("check", "Say what a face pack or a data set holds: counts, duplicates, unreadable files."),
+    "split": ("split", "Write the folds of a protocol to a file."),
     "train": ("train", "Train a generator on a face pack."),
     "generate": ("generate", "Write a balanced synthetic data set (HDF5)."),
     "export": ("export", "Turn a synthetic file into an image folder, WebDataset or CSV index."),
     "train-landmarks": ("train_landmarks", "Train the landmark network."),
+    "train-parser": ("train_parser", "Train the face parser (skin, eyes, lips)."),
     "train-sources": ("train_sources", "Learn the statistical face model of the built-in sources."),
     "train-gate": ("train_gate", "Train the gate, the filter of synthetic faces."),
     "card": ("card", "Print the card of a set of weights, or list the weights of the package."),

@@ -9,37 +9,56 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lssl_augment.datasets.registry import DATASET_NAMES
+
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from lssl_augment.datasets.prepare import PrepareReport
+    from lssl_augment.datasets.prepare_config import PrepareConfig
+    from lssl_augment.datasets.records import ReadOptions
 
 __all__ = ["prepare_command"]
 
-_NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
-
 
 @click.command("prepare")
-@click.argument("name", type=click.Choice(_NAMES), metavar="NAME")
+@click.argument("name", type=click.Choice(DATASET_NAMES), metavar="NAME")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="DIR|ZIP|CSV",
     help="Folder of the data set; a zip archive of it is read as it is, and a CSV file where it is one.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="PACK.h5", help="Face pack to write.")
 @click.option(
     "--landmarks",
-    type=click.Choice(("auto", "file", "network")),
+    type=click.Choice(("auto", "precomputed", "insightface", "bundled")),
     default="auto",
     show_default=True,
-    help="Where landmarks come from: the data set's landmarks.npz, the package's landmark network, or (auto) "
-    "the file and the network for what is not in it.",
+    help="Where landmarks come from: those of the data set, a model pack of insightface, the package's own "
+    "network, or (auto) the data set's, and for what has none insightface where a pack of it is there, else the "
+    "network.",
 )
 @click.option(
-    "--classes",
-    metavar="A,B,…",
-    help="Expressions to keep, in the order of their labels. Default: the data set's.",
+    "--pick",
+    type=click.Choice(("largest", "central")),
+    default="largest",
+    show_default=True,
+    help="Which of several faces insightface takes.",
 )
+@click.option("--insightface-pack", metavar="NAME|DIR", help="Model pack of insightface. Default: the first one found.")
+@click.option("--device", default="cpu", show_default=True, metavar="auto|cpu|cuda", help="Where landmarks are found.")
+@click.option(
+    "--fill-dense",
+    is_flag=True,
+    help="478 points for every face: where only 68 are known, the network finds the others on the aligned face.",
+)
+@click.option(
+    "--light-rule",
+    type=click.Choice(("photometric",)),
+    help="Name the light (normal, weak, dark) by a rule of thumb on brightness. Default: as the data set says.",
+)
+@click.option("--classes", metavar="A,B,…", help="Expressions to keep, in the order of their labels. Default: all.")
 @click.option(
     "--alias",
     "aliases",
@@ -47,10 +66,15 @@ _NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
     metavar="NAME=EXPRESSION",
     help="What a class name of the data set means; may be repeated.",
 )
+@click.option("--frames", type=click.Choice(("peak", "all")), help="Of sequences: those of the apex, or all.")
+@click.option("--lights", metavar="A,B,…", help="Light conditions to keep: normal, weak, dark.")
+@click.option("--modality", metavar="VL|NI", help="Camera to keep: visible light or near infrared.")
+@click.option("--views", metavar="DEG,DEG,…", help="Yaw angles to keep or to render, in degrees: -30,0,30.")
+@click.option("--label-file", type=click.Path(path_type=Path), metavar="CSV", help="`fer2013`: the labels of FER+.")
 @click.option(
     "--subject-pattern",
     metavar="REGEX",
-    help="`folder` only: finds the subject in a file's name (its first group). Default: each file is its own subject.",
+    help="`folder`: finds the subject in a file's name (its first group). Default: each file is its own subject.",
 )
 @click.option(
     "--limit",
@@ -62,64 +86,154 @@ _NAMES = ("lfw-expressions", "fer2013", "folder", "csv")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    metavar="THREADS",
-    help="Threads that decode and align; they do not change the result. Default: the cores, at most 8.",
+    metavar="WORKERS",
+    help="Processes that work at once; they do not change the result. Default: the cores, at most 8.",
 )
+@click.option(
+    "--simulated",
+    is_flag=True,
+    help="Make a stand-in for the data set from synthetic people and prepare that: to try things without a copy. "
+    "With --root, which must not exist yet, the stand-in is kept there.",
+)
+@click.option("--subjects", type=click.IntRange(min=1), metavar="PEOPLE", help="People of the stand-in. Default: 10.")
 @click.option("--overwrite", is_flag=True, help="Replace PACK.h5 if it exists.")
 def prepare_command(
     name: str,
-    root: Path,
+    root: Path | None,
     out: Path,
     landmarks: str,
+    pick: str,
+    insightface_pack: str | None,
+    device: str,
+    fill_dense: bool,
+    light_rule: str | None,
     classes: str | None,
     aliases: tuple[str, ...],
+    frames: str | None,
+    lights: str | None,
+    modality: str | None,
+    views: str | None,
+    label_file: Path | None,
     subject_pattern: str | None,
     limit: int | None,
     seed: int,
     workers: int | None,
+    simulated: bool,
+    subjects: int | None,
     overwrite: bool,
 ) -> None:
     """Turn the data set NAME into a face pack.
 
-    A pack holds aligned 128×128 faces with labels, subjects, landmarks and splits.
+    A pack holds aligned 128×128 faces with labels, subjects, landmarks, splits, and what is known of light, yaw,
+    intensity and sequence.
 
     \b
     NAME is one of
-      lfw-expressions  folder or zip with labels.csv, images/ and landmarks.npz; split by subject
-      fer2013          folder or zip with train/, public_test/, private_test/, or fer2013.csv,
-                       or icml_face_data.csv
-      folder           [train|test/]EXPRESSION/**/*.jpg
-      csv              columns file,expression[,subject][,split]
+      oulu, mug, ckplus       sequences of the laboratory; --frames, of oulu --lights and --modality too
+      rafd                    photographs of the laboratory; --views
+      bu3dfe                  3D models, rendered; --views
+      fer2013                 folder or zip with train/, public_test/, private_test/, or its CSV file; --label-file
+      rafdb, affectnet        photographs from the web
+      lfw-expressions         labels.csv, images/ and landmarks.npz
+      folder                  [train|test/]EXPRESSION/**/*.jpg; --subject-pattern
+      csv                     columns file,expression[,subject][,split]
 
-    Counts per class and split, and what was left out and why, are printed and stored in the pack.
+    Counts per class and split, and what was left out and why, are printed and stored in the pack. Work that was
+    stopped goes on when the same command is given again.
     """
-    if subject_pattern is not None and name != "folder":
-        raise click.UsageError(f"--subject-pattern is for `folder` only; {name} knows its subjects otherwise")
-    from tqdm import tqdm
-
-    from lssl_augment.datasets.prepare import PrepareConfig, prepare
+    from lssl_augment.datasets.prepare_config import PrepareConfig
     from lssl_augment.datasets.records import ReadOptions
 
+    if subjects is not None and not simulated:
+        raise click.UsageError("--subjects is for --simulated only")
+    if root is None and not simulated:
+        raise click.UsageError(_where_to_ask(name))
     options = ReadOptions(
         seed=seed,
-        classes=None if classes is None else tuple(classes.split(",")),
+        classes=_words(classes),
         aliases=dict(map(_alias, aliases)),
         subject_pattern=subject_pattern,
+        frames=frames or "peak",
+        lights=_words(lights),
+        modality=modality,
+        views_deg=None if views is None else _degrees(views),
+        label_file=label_file,
     )
-    config = PrepareConfig(out, landmarks, limit, workers or min(8, os.cpu_count() or 1), overwrite)
+    config = PrepareConfig(
+        out=out,
+        landmarks=landmarks,
+        limit=limit,
+        workers=workers or min(8, os.cpu_count() or 1),
+        overwrite=overwrite,
+        pick=pick,
+        device=device,
+        insightface_pack=insightface_pack,
+        fill_dense=fill_dense,
+        light_rule=light_rule or "",
+    )
+    report = _run(name, root, config, options, (subjects or 10) if simulated else None)
+    click.echo("\n".join(_lines(report)))
+
+
+def _run(
+    name: str, root: Path | None, config: PrepareConfig, options: ReadOptions, subjects: int | None
+) -> PrepareReport:
+    from tqdm import tqdm
+
+    from lssl_augment.datasets.prepare import prepare
+    from lssl_augment.datasets.prepare_journal import CHUNK, finished_parts, parts_folder
+
     bar: tqdm | None = None
 
     def progress(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or tqdm(total=total, unit="photo", desc=name, file=sys.stderr)
+        if bar is None:
+            # What an earlier run did must not count towards the speed of this one.
+            bar = tqdm(total=total, initial=done, unit="photo", desc=name, file=sys.stderr, mininterval=0.5)
         bar.update(done - bar.n)
 
+    def tell(text: str) -> None:
+        tqdm.write(f"note: {text}", file=sys.stderr)
+
     try:
-        report = prepare(name, root, config, options, progress)
+        if subjects is None:
+            assert root is not None  # checked by the caller
+            return prepare(name, root, config, options, progress, tell)
+        from lssl_augment.datasets.simulated import prepare_simulated
+
+        return prepare_simulated(name, root, config, options, subjects, progress, tell)
+    except KeyboardInterrupt:
+        parts = finished_parts(config.out)
+        if parts:
+            click.echo(
+                f"\nstopped; {parts} parts of at most {CHUNK} photographs are kept in {parts_folder(config.out)}: "
+                "the same command goes on from there",
+                err=True,
+            )
+        raise
     finally:
         if bar is not None:
             bar.close()
-    click.echo("\n".join(_lines(report)))
+
+
+def _where_to_ask(name: str) -> str:
+    from lssl_augment.datasets.registry import find_dataset
+
+    dataset = find_dataset(name)
+    layout, ask = (" ".join(text.split()).rstrip(".") for text in (dataset.info.layout, dataset.info.ask))
+    stand_in = "" if dataset.stand_in is None else ". To try things without a copy: --simulated"
+    return f"--root DIR is missing: the folder or zip archive of {name} ({layout}). A copy: {ask}{stand_in}"
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(word.strip() for word in text.split(","))
+
+
+def _degrees(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise click.UsageError(f"--views must be angles in degrees such as -30,0,30; got {text!r}") from None
 
 
 def _alias(text: str) -> tuple[str, str]:
@@ -148,5 +262,8 @@ def _lines(report: PrepareReport) -> list[str]:
     lines.append(f"left out: {left_out}" + (":" if left_out else ""))
     lines += [f"  {count} × {reason}" for reason, count in report.skipped.items()]
     lines += [f"note: {note}" for note in report.notes]
+    if report.simulated:
+        lines.append("SIMULATED: these are synthetic people; results on them say nothing about real faces")
     points = "68 and 478 landmarks" if report.dense else "68 landmarks"
-    return [*lines, f"{report.out}: {report.faces} faces with {points}"]
+    found_by = ", ".join(f"{name} {count}" for name, count in report.landmarks_from.items())
+    return [*lines, f"{report.out}: {report.faces} faces with {points} ({found_by})"]

@@ -38,6 +38,13 @@ __all__ = ["train_command"]
     "--batch", type=click.IntRange(min=1), metavar="FACES", help="Faces a batch; the preset knows one."
 )
 @click.option(
+    "--splits",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Split file (`lssl-augment split`) instead of the pack's own split.",
+)
+@click.option("--fold", type=click.IntRange(min=0), metavar="N", help="Its fold whose training people to learn from.")
+@click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
@@ -52,6 +59,8 @@ def train_command(
     seed: int | None,
     device: str | None,
     batch: int | None,
+    splits: Path | None,
+    fold: int | None,
     settings: tuple[str, ...],
     dry_run: bool,
 ) -> int:
@@ -72,9 +81,10 @@ def train_command(
 
     options: dict[str, Any] = {"steps": steps, "hours": hours, "seed": seed, "batch": batch, "device": device}
     options |= {"face_size_px": None if size is None else int(size)}
+    options |= {"splits": None if splits is None else str(splits), "fold": fold}
     given = {key: value for key, value in options.items() if value is not None}
     if resume is not None:
-        refused = [key for key in ("seed", "batch", "face_size_px") if key in given]
+        refused = [key for key in ("seed", "batch", "face_size_px", "splits", "fold") if key in given]
         if refused or settings:
             raise click.UsageError(
                 f"a resumed run keeps its configuration; leave out {', '.join([*refused, *settings])} "
@@ -92,7 +102,10 @@ def train_command(
         given["device"] = resolve_device(device or "auto")
         config = make_config(preset, {"pack": str(pack), **parse_settings(settings), **given})
 
-    faces = load_training_faces(config.pack, config.face_size_px, config.classes)
+    splits_path = config.splits or None
+    faces = load_training_faces(
+        config.pack, config.face_size_px, config.classes, splits=splits_path, fold=config.fold
+    )
     cls = objective_class(config.networks.kind)
     total = config.total_steps(len(faces), cls.faces_per_step(config))
     objective = cls(config, faces)

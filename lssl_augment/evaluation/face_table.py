@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.attributes import Vocabulary
+from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.synthesis.schema import open_synthetic, read_info, read_texts
@@ -124,15 +125,8 @@ def synthetic_table(
 
 def check_subjects_apart(test: FaceTable, *others: FaceTable) -> None:
     """``LeakageError`` when a test subject is among the others."""
-    tested = set(test.subjects.tolist())
     for other in others:
-        shared = sorted(tested & set(other.subjects.tolist()))
-        if shared:
-            raise LeakageError(
-                f"{len(shared)} test subjects are among the training or synthetic faces, such as "
-                f"{shared[0]!r}; "
-                "split by subject, and generate from the training split only"
-            )
+        check_apart(other.subjects.tolist(), test.subjects.tolist(), "among the training or synthetic faces")
 
 
 def rare_classes(table: FaceTable) -> tuple[int, ...]:

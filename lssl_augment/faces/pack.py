@@ -15,12 +15,18 @@ import numpy as np
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, SchemaError
-from lssl_augment.faces.landmarks import DENSE_COUNT
-from lssl_augment.faces.pack_writer import FORMAT, SCHEMA_VERSION, TEXT_COLUMNS, PackWriter
+from lssl_augment.faces.pack_schema import (
+    FORMAT,
+    LIGHTS,
+    NUMBER_COLUMNS,
+    SCHEMA_VERSION,
+    TEXT_COLUMNS,
+    check_numbers,
+    check_pack,
+)
+from lssl_augment.faces.pack_writer import PackWriter
 
 __all__ = ["FORMAT", "SCHEMA_VERSION", "FacePack", "PackWriter"]
-
-_ATTRIBUTES = ("schema_version", "class_names", "dataset", "template68", "face_size_px", "counts", "skipped")
 
 
 class FacePack:
@@ -36,6 +42,17 @@ class FacePack:
         landmarks: ``(N, 68, 2)`` float32, face pixels. face_size_px: side of the faces.
         template68: what they are aligned to, ``(68, 2)`` float64, face pixels.
         counts: split → class → faces. skipped: reason → how many files were left out.
+        lights: ``(N,)`` str: normal, weak, dark, or empty where unknown. light_from: who says so:
+            ``"data set"`` or ``"photometric rule"``; empty: nobody.
+        yaw_deg: ``(N,)`` float32, of the head, positive when it turns to the viewer's right; NaN is
+            unknown. yaw_from: ``"data set"`` where that states the angles, ``"landmarks"`` where they are
+            measured; empty: neither.
+        intensities: ``(N,)`` float32 in [0, 1], of the expression; NaN is unknown.
+        sequences: ``(N,)`` str, the sequence a face is a frame of, or empty. frames: ``(N,)`` int32, its
+            place there.
+        simulated: made of a simulated stand-in, not of the data set itself.
+        landmarks_from: what found the landmarks → how many faces.
+        notes: what the user should know about the copy of the data set.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -44,7 +61,7 @@ class FacePack:
         self._handle: tuple[int, h5py.File] | None = None
         file = self._file()
         try:
-            _validate(file, self.path.name)
+            check_pack(file, self.path.name)
             self._read_columns(file)
         except BaseException:
             self.close()
@@ -66,19 +83,36 @@ class FacePack:
             self.vocabulary = Vocabulary(tuple(json.loads(attrs["class_names"])))
             self.counts: dict[str, dict[str, int]] = json.loads(attrs["counts"])
             self.skipped: dict[str, int] = json.loads(attrs["skipped"])
+            self.landmarks_from: dict[str, int] = json.loads(attrs["landmarks"])
+            self.notes: tuple[str, ...] = tuple(json.loads(attrs["notes"]))
         except (ValueError, TypeError) as error:
             raise SchemaError(f"{name}: an attribute cannot be read ({error})") from error
         self.dataset = str(attrs["dataset"])
+        self.simulated = bool(attrs["simulated"])
+        self.yaw_from, self.light_from = str(attrs["yaw_from"]), str(attrs["light_from"])
         self.face_size_px = int(attrs["face_size_px"])
         self.template68 = np.asarray(attrs["template68"], np.float64)
         try:
             self.labels: np.ndarray = file["labels"][:]
             self.landmarks: np.ndarray = file["landmarks"][:]
-            self.subjects, self.files, self.split = (_texts(file[column]) for column in TEXT_COLUMNS)
+            texts = {column: _texts(file[column]) for column in TEXT_COLUMNS}
+            numbers = {column: file[column][:] for column in NUMBER_COLUMNS}
         except OSError as error:
             raise SchemaError(f"{name} is damaged: a column cannot be read ({error})") from error
+        self.subjects, self.files, self.split = texts["subjects"], texts["files"], texts["split"]
+        self.lights, self.sequences = texts["lights"], texts["sequences"]
+        self.yaw_deg: np.ndarray = numbers["yaw_deg"]
+        self.intensities: np.ndarray = numbers["intensities"]
+        self.frames: np.ndarray = numbers["frames"]
         if len(self.labels) and not (-1 <= self.labels.min() and self.labels.max() < len(self.vocabulary)):
             raise SchemaError(f"{name}: labels must be -1 to {len(self.vocabulary) - 1}")
+        if not np.isin(self.lights, LIGHTS).all():
+            raise SchemaError(f"{name}: lights must be {', '.join(LIGHTS[:-1])} or empty")
+        for column, values in numbers.items():
+            try:
+                check_numbers(column, values, len(self))
+            except DataError as error:
+                raise SchemaError(f"{name}: {error}") from error
 
     @property
     def images(self) -> h5py.Dataset:
@@ -145,38 +179,3 @@ def _open(path: Path) -> h5py.File:
 
 def _texts(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset.asstr()[:], np.str_) if len(dataset) else np.zeros(0, np.str_)
-
-
-def _validate(file: h5py.File, name: str) -> None:
-    kind = file.attrs.get("format")
-    if kind != FORMAT:
-        raise SchemaError(f"{name} is not a face pack: its format is {kind!r}, expected {FORMAT!r}")
-    version = file.attrs.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise SchemaError(f"{name} has schema version {version}; this package reads version {SCHEMA_VERSION}")
-    if not file.attrs.get("complete", False):
-        raise SchemaError(f"{name} is not finished; write it again with `lssl-augment prepare`")
-    missing = [a for a in _ATTRIBUTES if a not in file.attrs]
-    missing += [
-        d for d in ("images", "labels", "landmarks", *TEXT_COLUMNS) if not isinstance(file.get(d), h5py.Dataset)
-    ]
-    if missing:
-        raise SchemaError(f"{name} lacks {', '.join(missing)}; it is damaged or was made by something else")
-    size = int(file.attrs["face_size_px"])
-    rows = file["labels"].shape[0] if file["labels"].ndim else 0
-    expected: dict[str, tuple[tuple[int, ...], type]] = {
-        "images": ((rows, size, size, 3), np.uint8),
-        "labels": ((rows,), np.int64),
-        "landmarks": ((rows, 68, 2), np.float32),
-    }
-    if "landmarks_dense" in file:
-        expected["landmarks_dense"] = ((rows, DENSE_COUNT, 3), np.float32)
-    for column, (shape, dtype) in expected.items():
-        found = file[column]
-        if found.shape != shape or found.dtype != dtype:
-            raise SchemaError(f"{name}: {column} must be {shape} {np.dtype(dtype)}; found {found.shape} {found.dtype}")
-    for column in TEXT_COLUMNS:
-        if file[column].shape != (rows,) or h5py.check_string_dtype(file[column].dtype) is None:
-            raise SchemaError(f"{name}: {column} must be {rows} UTF-8 texts; found {file[column].dtype}")
-    if np.shape(file.attrs["template68"]) != (68, 2):
-        raise SchemaError(f"{name}: template68 must have shape (68, 2)")

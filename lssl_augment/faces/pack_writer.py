@@ -19,21 +19,29 @@ from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import FACE_SIZE_PX, template68
 from lssl_augment.faces.landmarks import DENSE_COUNT
+from lssl_augment.faces.pack_schema import (
+    FORMAT,
+    LIGHT_FROM,
+    NUMBER_COLUMNS,
+    SCHEMA_VERSION,
+    TEXT_COLUMNS,
+    YAW_FROM,
+    check_faces,
+    check_numbers,
+    check_texts,
+)
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes on one file are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FORMAT", "SCHEMA_VERSION", "TEXT_COLUMNS", "PackWriter", "check_out"]
-
-FORMAT = "lssl-augment/face-pack"
-SCHEMA_VERSION = 1
-#: Columns of texts, ``(N,)``.
-TEXT_COLUMNS = ("subjects", "files", "split")
+__all__ = ["PackWriter", "check_out"]
 
 #: Room kept for what HDF5 itself writes between two blocks.
 _SLACK_BYTES = 4 << 20
+#: What a face takes beside its pixels, dense points and texts.
+_ROW_BYTES = 640
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,16 +61,19 @@ class PackWriter:
     """Write a face pack block by block; a context manager.
 
     Everything goes to a temporary file beside ``path``, which gets the final name when the ``with`` block
-    ends
-    well: a file of that name is always a finished one. After an error nothing is left; what a killed process
+    ends well: a file of that name is always a finished one. After an error nothing is left; what a killed process
     left is removed by the next writer.
 
     Args:
         path: the pack to write. vocabulary: class names. dataset: name of the data set.
         overwrite: replace an existing file. face_size_px: side of the faces.
+        simulated: the faces are those of a stand-in. notes: what the user should know about the data set.
+        yaw_from: where the yaw angles come from: ``"data set"``, ``"landmarks"``, or empty where there are
+            none. light_from: likewise ``"data set"``, ``"photometric rule"`` or empty.
 
     Raises:
-        DataError: the file exists and is not to be replaced, or another process is writing it.
+        DataError: the file exists and is not to be replaced, another process is writing it, or a
+            ``yaw_from`` or ``light_from`` that is none.
     """
 
     def __init__(
@@ -73,15 +84,26 @@ class PackWriter:
         dataset: str,
         overwrite: bool = False,
         face_size_px: int = FACE_SIZE_PX,
+        simulated: bool = False,
+        notes: Sequence[str] = (),
+        yaw_from: str = "",
+        light_from: str = "",
     ) -> None:
+        for name, value, allowed in (("yaw_from", yaw_from, YAW_FROM), ("light_from", light_from, LIGHT_FROM)):
+            if value not in allowed:
+                raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
         self.path = Path(path).absolute()
         self.vocabulary, self.dataset, self.face_size_px = vocabulary, dataset, face_size_px
+        self.simulated, self.notes = simulated, tuple(notes)
+        self.yaw_from, self.light_from = yaw_from, light_from
         check_out(self.path, overwrite)
         self._temporary = self.path.with_name(f".{self.path.name}.tmp")
         self._texts: dict[str, list[str]] = {column: [] for column in TEXT_COLUMNS}
+        self._numbers: dict[str, list[np.ndarray]] = {column: [] for column in NUMBER_COLUMNS}
         self._labels: list[np.ndarray] = []
         self._landmarks: list[np.ndarray] = []
         self._skipped: list[tuple[str, str]] = []
+        self._landmarks_from: Counter[str] = Counter()
         self._dense: bool | None = None
         self._file: h5py.File | None = None
 
@@ -103,6 +125,13 @@ class PackWriter:
         landmarks: np.ndarray,
         split: Sequence[str],
         dense: np.ndarray | None = None,
+        *,
+        lights: Sequence[str] | None = None,
+        yaw_deg: np.ndarray | None = None,
+        intensities: np.ndarray | None = None,
+        sequences: Sequence[str] | None = None,
+        frames: np.ndarray | None = None,
+        landmarks_from: Sequence[str] | None = None,
     ) -> None:
         """Add faces.
 
@@ -110,6 +139,10 @@ class PackWriter:
             images: ``(B, S, S, 3)`` uint8 RGB. labels: ``(B,)`` integers, −1 is unlabelled.
             subjects, files, split: B texts each. landmarks: ``(B, 68, 2)`` face pixels.
             dense: ``(B, 478, 3)`` face pixels; in every block or in none.
+            lights: B texts, ``normal``, ``weak``, ``dark`` or empty. sequences: B texts. frames: ``(B,)``
+                integers. yaw_deg: ``(B,)`` in [−180, 180], intensities: ``(B,)`` in [0, 1], NaN where
+                unknown; None: all unknown.
+            landmarks_from: B names of what found the landmarks, to be counted; None: not counted.
 
         Raises:
             DataError: columns that do not fit, or a full disk.
@@ -118,11 +151,16 @@ class PackWriter:
         images, labels, landmarks = np.asarray(images), np.asarray(labels), np.asarray(landmarks)
         dense = None if dense is None else np.asarray(dense)
         rows = len(images)
-        self._check(rows, images, labels, landmarks, dense)
+        check_faces(images, labels, landmarks, dense, self.face_size_px, len(self.vocabulary))
+        if rows and self._dense is not None and self._dense != (dense is not None):
+            raise DataError("dense points must come with every block of faces or with none")
+        none = [""] * rows
         texts = {"subjects": subjects, "files": files, "split": split}
-        for column, values in texts.items():
-            if len(values) != rows:
-                raise DataError(f"{column}: {rows} faces need as many texts; got {len(values)}")
+        texts |= {"lights": none if lights is None else lights, "sequences": none if sequences is None else sequences}
+        given = {"yaw_deg": yaw_deg, "intensities": intensities, "frames": frames}
+        checked = {column: check_texts(column, values, rows) for column, values in texts.items()}
+        numbers = {column: check_numbers(column, values, rows) for column, values in given.items()}
+        found_by = [] if landmarks_from is None else check_texts("landmarks_from", landmarks_from, rows)
         if not rows:
             return
         if self._dense is None and dense is not None:
@@ -137,8 +175,11 @@ class PackWriter:
         file.flush()
         self._labels.append(labels.astype(np.int64))
         self._landmarks.append(landmarks.astype(np.float32))
-        for column, values in texts.items():
-            self._texts[column] += [str(value) for value in values]
+        for column, strings in checked.items():
+            self._texts[column] += strings
+        for column, array in numbers.items():
+            self._numbers[column].append(array)
+        self._landmarks_from.update(found_by)
 
     def skip(self, file: str, reason: str) -> None:
         """Note a file that was left out, and why: ``"reason"`` or ``"reason: detail"``."""
@@ -158,6 +199,11 @@ class PackWriter:
         """Reason → files left out so far, most frequent first; details behind a colon are left away."""
         return dict(Counter(reason.partition(": ")[0] for _, reason in self._skipped).most_common())
 
+    @property
+    def landmarks_from(self) -> dict[str, int]:
+        """What found the landmarks → faces so far, most first."""
+        return dict(sorted(self._landmarks_from.items(), key=lambda item: (-item[1], item[0])))
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
@@ -173,9 +219,11 @@ class PackWriter:
         texts = {f"skipped/{name}": [s[i] for s in self._skipped] for i, name in enumerate(("files", "reasons"))}
         texts |= self._texts
         letters = sum(len(text.encode()) for values in texts.values() for text in values)
-        self._reserve(letters + 32 * sum(map(len, texts.values())) + 600 * len(self._texts["files"]))
+        self._reserve(letters + 32 * sum(map(len, texts.values())) + _ROW_BYTES * len(self._texts["files"]))
         file["labels"] = np.concatenate([np.zeros(0, np.int64), *self._labels])
         file["landmarks"] = np.concatenate([np.zeros((0, 68, 2), np.float32), *self._landmarks])
+        for column, (dtype, _) in NUMBER_COLUMNS.items():
+            file[column] = np.concatenate([np.zeros(0, dtype), *self._numbers[column]])
         for column, values in texts.items():
             file.create_dataset(column, data=np.array(values, object), dtype=h5py.string_dtype("utf-8"))
         file.attrs.update(
@@ -188,6 +236,11 @@ class PackWriter:
                 "face_size_px": self.face_size_px,
                 "counts": json.dumps(self.counts),
                 "skipped": json.dumps(self.skipped),
+                "simulated": self.simulated,
+                "landmarks": json.dumps(self.landmarks_from),
+                "notes": json.dumps(self.notes),
+                "yaw_from": self.yaw_from,
+                "light_from": self.light_from,
                 "package_version": __version__,
                 "complete": True,
             }
@@ -225,29 +278,6 @@ class PackWriter:
                 f"the disk is full: {self.path.name} had {size / 1e6:.0f} MB, needs more ({error.strerror}); "
                 "make room or choose another --out. The unfinished file was removed"
             ) from error
-
-    def _check(
-        self,
-        rows: int,
-        images: np.ndarray,
-        labels: np.ndarray,
-        landmarks: np.ndarray,
-        dense: np.ndarray | None,
-    ) -> None:
-        size = self.face_size_px
-        if images.shape != (rows, size, size, 3) or images.dtype != np.uint8:
-            raise DataError(f"images must be (B, {size}, {size}, 3) uint8; got {images.shape} {images.dtype}")
-        if labels.shape != (rows,) or not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(f"labels must be ({rows},) integers; got {labels.shape} {labels.dtype}")
-        if rows and not (-1 <= labels.min() and labels.max() < len(self.vocabulary)):
-            allowed = f"-1 to {len(self.vocabulary) - 1}"
-            raise DataError(f"labels must be {allowed}; got {labels.min()} to {labels.max()}")
-        if landmarks.shape != (rows, 68, 2) or not np.isfinite(landmarks).all():
-            raise DataError(f"landmarks must be finite, ({rows}, 68, 2); got {landmarks.shape}")
-        if dense is not None and (dense.shape != (rows, DENSE_COUNT, 3) or not np.isfinite(dense).all()):
-            raise DataError(f"dense must be finite, ({rows}, {DENSE_COUNT}, 3); got {dense.shape}")
-        if rows and self._dense is not None and self._dense != (dense is not None):
-            raise DataError("dense points must come with every block of faces or with none")
 
 
 def _remove_leftover(temporary: Path, path: Path) -> None:

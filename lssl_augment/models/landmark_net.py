@@ -22,6 +22,7 @@ from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.faces.align import STABLE_WEIGHTS, template68
 from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE, eye_distance_px
+from lssl_augment.models.eight_bit import from_eight_bit
 from lssl_augment.models.weights import read_weights
 
 __all__ = [
@@ -336,7 +337,7 @@ def load_landmark_net(
         raise WeightsError(f"architecture of {name_or_path} must give preset, {', '.join(sorted(names))}")
     try:
         net = LandmarkNet(LandmarkConfig(**{key: entry[key] for key in names})).fused()
-        net.load_state_dict(tensors)
+        net.load_state_dict(from_eight_bit(tensors))
     except (DataError, TypeError, RuntimeError) as error:
         raise WeightsError(f"the card of {name_or_path} does not describe its tensors: {error}") from error
     return net.to(device)

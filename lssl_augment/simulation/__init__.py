@@ -1,1 +1,1 @@
-"""The statistical face model behind the built-in source faces."""
+"""3D scans and their renderings, and the statistical face model behind the built-in source faces."""

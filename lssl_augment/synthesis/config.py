@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ class GenerateConfig:
         intensity: range of expression intensity, in [0, 1].
         seed: of everything random.
         people: built-in people to draw; None: as many as the largest class has images.
+        splits: a split file whose people take the place of the pack's own splits. fold: of it, from 0.
         split: split of a pack to read. allow_test_subjects: let another split than ``train`` in (recorded).
         gate: name or path of the gate; None: no scores.
         min_score: images the gate scores lower are kept and marked not accepted.
@@ -63,6 +65,8 @@ class GenerateConfig:
     intensity: tuple[float, float] = DEFAULT_INTENSITY
     seed: int = 0
     people: int | None = None
+    splits: Path | None = None
+    fold: int | None = None
     split: str = TRAIN
     allow_test_subjects: bool = False
     gate: str | None = "gate"
@@ -87,6 +91,10 @@ class GenerateConfig:
             raise DataError("min-score needs the gate; leave one of min-score and no-gate away")
         if self.resume and self.overwrite:
             raise DataError("resume goes on with the unfinished run, overwrite throws it away: choose one")
+        if self.splits is None and self.fold is not None:
+            raise DataError(f"fold {self.fold} needs splits, a split file (`lssl-augment split`)")
+        if self.splits is not None and self.source is None:
+            raise DataError("splits go with a source, a face pack; built-in people have none")
         if self.people is not None and self.source is not None:
             raise DataError("people counts built-in people; with a source, its own faces are used")
 
@@ -104,6 +112,8 @@ class GenerateConfig:
             "seed": self.seed,
             "people": self.people,
             "allow_test_subjects": self.allow_test_subjects,
+            "splits_sha256": None if self.splits is None else hashlib.sha256(self.splits.read_bytes()).hexdigest(),
+            "fold": self.fold,
             "min_score": self.min_score,
             "device": device,
             "batch": self.batch,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lssl_augment._version import __version__
 from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import DataError
 from lssl_augment.faces.align import template68
 from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.gating import GateScorer, Scorer
@@ -119,10 +120,12 @@ def _open_source(config: GenerateConfig, vocabulary: Vocabulary) -> FaceSource:
     if config.source.is_dir() or config.source.suffix.lower() == ".zip":
         from lssl_augment.synthesis.photographs import PhotographSource
 
+        if config.splits is not None:
+            raise DataError(f"{config.source}: a split file goes with a face pack; `lssl-augment prepare` writes one")
         return PhotographSource(config.source, vocabulary, **wishes)
-    from lssl_augment.faces.pack import FacePack
+    from lssl_augment.datasets.split_file import open_fold
 
-    return PackSource(FacePack.open(config.source), vocabulary, **wishes)
+    return PackSource(open_fold(config.source, config.splits, config.fold), vocabulary, **wishes)
 
 
 def resolve_run(config: GenerateConfig, loaded: Loaded, source: FaceSource, gate: Scorer | None) -> Run:

@@ -87,23 +87,34 @@ class FaceBatch:
         return replace(self, **{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
 
 
-def load_training_faces(path: str | Path, face_size_px: int, classes: tuple[str, ...] = ()) -> TrainingFaces:
-    """Read the labelled faces of a pack's ``train`` split into memory.
+def load_training_faces(
+    path: str | Path,
+    face_size_px: int,
+    classes: tuple[str, ...] = (),
+    *,
+    splits: str | Path | None = None,
+    fold: int | None = None,
+) -> TrainingFaces:
+    """Read the labelled faces of a pack's ``train`` split, or of a fold's, into memory.
 
     Args:
         path: a face pack (HDF5), or an ``.npz`` with ``images``, ``labels``, ``subjects``, ``split``,
             ``dense`` or ``landmarks``, and optionally ``class_names`` (default: the eight basic expressions).
         face_size_px: faces of another size are resized, landmarks with them.
         classes: the expressions to keep, which become the vocabulary, in this order; default: all.
+        splits: a split file, whose people take the place of the pack's own splits. fold: of it, from 0.
 
     Raises:
-        DataError: no such file, unknown classes, or a class without a training face.
+        DataError: no such file, unknown classes, a class without a training face, or splits that do not fit.
+        LeakageError: the split file has a subject on both sides.
         SchemaError: not a face pack.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"no such face pack: {path}; write one with `lssl-augment prepare`")
-    faces = _read_npz(path) if path.suffix == ".npz" else _read_pack(path)
+    if path.suffix == ".npz" and (splits is not None or fold is not None):
+        raise DataError(f"{path.name} has its own split; a split file and a fold go with a face pack (HDF5)")
+    faces = _read_npz(path) if path.suffix == ".npz" else _read_pack(path, splits, fold)
     if classes:
         faces = _restrict(faces, Vocabulary(tuple(classes)))
     empty = [name for name, n in faces.counts().items() if n == 0]
@@ -224,10 +235,10 @@ def _read_npz(path: Path) -> TrainingFaces:
         raise DataError(f"{path} cannot be used as training faces: {error}") from error
 
 
-def _read_pack(path: Path) -> TrainingFaces:
-    from lssl_augment.faces.pack import FacePack
+def _read_pack(path: Path, splits: str | Path | None, fold: int | None) -> TrainingFaces:
+    from lssl_augment.datasets.split_file import open_fold
 
-    with FacePack.open(path) as pack:
+    with open_fold(path, splits, fold) as pack:
         rows = pack.select(split="train")
         rows = rows[pack.labels[rows] >= 0]
         images = np.empty((len(rows), pack.face_size_px, pack.face_size_px, 3), np.uint8)

@@ -99,7 +99,7 @@ class CompactObjective:
         if faces.dense is None:
             raise DataError(
                 "the compact preset needs dense landmarks, which this pack does not hold; "
-                "prepare it with `--landmarks network`, or train the paper preset"
+                "prepare it with `--landmarks bundled` or `--fill-dense`, or train the paper preset"
             )
         if "neutral" not in faces.vocabulary.names:
             raise DataError(f"the compact preset needs neutral faces; classes are {', '.join(faces.vocabulary.names)}")

@@ -57,6 +57,7 @@ class TrainConfig:
     Attributes:
         pack: path of the face pack.
         preset: name of the networks' preset.
+        splits: path of a split file; empty: the pack's own split. fold: of it, from 0.
         classes: expressions to learn; empty: all of the pack's.
         face_size_px: size of the faces; the pack's are resized.
         seed: of first weights, sampling and targets.
@@ -81,6 +82,8 @@ class TrainConfig:
 
     pack: str
     preset: str = "compact"
+    splits: str = ""
+    fold: int | None = None
     classes: tuple[str, ...] = ()
     face_size_px: int = 128
     seed: int = 0
@@ -110,6 +113,8 @@ class TrainConfig:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")
         if self.precision not in _PRECISIONS:
             raise DataError(f"precision must be one of {', '.join(_PRECISIONS)}; got {self.precision!r}")
+        if self.fold is not None and (self.fold < 0 or not self.splits):
+            raise DataError(f"fold counts from 0 and needs splits, a split file; got {self.fold} of {self.splits!r}")
         if not 0 <= self.ema_decay < 1:
             raise DataError(f"ema_decay must be in [0, 1); got {self.ema_decay}")
         if self.seed < 0:

@@ -51,7 +51,7 @@ def export_generator(
     data = run.read_data()
     training: dict[str, Any] = {
         "data": data["dataset"],
-        "split": data["split"],
+        "split": f"training people of {_fold(config)}" if config.splits else data["split"],
         "faces": data["faces"],
         "subjects": data["subjects"],
         "counts": data["counts"],
@@ -72,6 +72,11 @@ def export_generator(
         "intended_use": _USE,
     }
     return write_weights(path, release.tensors, card, dtypes=release.dtypes)
+
+
+def _fold(config: TrainConfig) -> str:
+    name = Path(config.splits).name
+    return name if config.fold is None else f"fold {config.fold} of {name}"
 
 
 def _without_folders(command: str) -> str:

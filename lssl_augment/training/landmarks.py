@@ -22,6 +22,7 @@ from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.faces.align import FACE_SIZE_PX, transform_points
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.pose import yaw_deg
+from lssl_augment.models.eight_bit import from_eight_bit, to_eight_bit
 from lssl_augment.models.landmark_net import LandmarkConfig, LandmarkNet, architecture_card
 from lssl_augment.models.weights import write_weights
 from lssl_augment.training.landmark_crops import (
@@ -183,6 +184,8 @@ def train_landmarks(
     net = LandmarkNet(architecture)
     average, steps = fit(net, photos, train, config, out.with_suffix(".ckpt"), device, report)
     fused = average.fused().cpu()
+    stored = to_eight_bit(fused.state_dict())
+    fused.load_state_dict(from_eight_bit(stored))  # measured as it will be read
     metrics = evaluate_landmarks(fused, photos, test, seed=config.seed)
     card = {
         "kind": "landmarks",
@@ -203,7 +206,7 @@ def train_landmarks(
         "intended_use": "points of one face per image, for aligning it and for drawing its side image; "
         "not for telling who someone is",
     }
-    write_weights(out, fused.state_dict(), card)
+    write_weights(out, stored, card)
     out.with_suffix(".ckpt").unlink(missing_ok=True)
     return metrics
 

@@ -87,6 +87,18 @@ def class_weights(regions: np.ndarray, rarity: float) -> Tensor:
     return torch.from_numpy(weights / (share * weights).sum()).float()
 
 
+@torch.no_grad()
+def take_back_weights(net: ParserNet, weights: Tensor) -> None:
+    """Take the class weights of the loss out of the answers, in place.
+
+    Weighted cross-entropy learns logits of weight times probability: without log weight they are logits of
+    probabilities again, and rare regions are no longer drawn too large.
+    """
+    assert net.head.bias is not None
+    # Channels of the head are class by class, four sub-pixels each.
+    net.head.bias.sub_(weights.log().repeat_interleave(4).to(net.head.bias))
+
+
 def train_parser(
     data: ParserData,
     out: Path,
@@ -124,6 +136,7 @@ def train_parser(
     checkpoint = out.with_suffix(".ckpt")
     average, steps = fit_parser(net, data.train, config, checkpoint, device, report)
     fused = average.fused().cpu()
+    take_back_weights(fused, class_weights(data.train.regions, config.rarity))
     metrics = evaluate_parser(fused, data.test)
     card = {
         "kind": "parser",

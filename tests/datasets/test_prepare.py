@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,15 +15,17 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from lssl_augment.cli.prepare import prepare_command
-from lssl_augment.datasets.cut import CutFace, FaceCutter
-from lssl_augment.datasets.locate import NetworkLocator
-from lssl_augment.datasets.prepare import DATASETS, PrepareConfig, prepare
-from lssl_augment.datasets.records import ReadOptions, Record
-from lssl_augment.datasets.tree import FileTree
+from lssl_augment.datasets.prepare import PrepareConfig, prepare, write_faces
+from lssl_augment.datasets.records import ReadOptions, RecordTable
+from lssl_augment.datasets.registry import DATASET_NAMES, find_dataset
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import align_face, template68
+from lssl_augment.faces.backends.base import FoundFace
+from lssl_augment.faces.backends.choose import LANDMARK_SOURCES
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.faces.light import light_names
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.faces.pose import yaw_deg
 
 Zipped = Callable[..., Path]
 
@@ -74,12 +77,12 @@ def test_what_is_left_out_is_counted_and_stored(lfw: Path, tmp_path: Path, landm
     (lfw / files[2]).unlink()
     Image.new("RGB", (160, 160), (9, 9, 9)).save(lfw / files[3])
     landmarks(lfw, files[:-1])  # none for the last
-    report = prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "lfw.h5", landmarks="file"))
+    report = prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "lfw.h5", landmarks="precomputed"))
     reasons = {
         "unreadable image": 2,
         "file missing": 1,
         "blank image": 1,
-        "no landmarks in landmarks.npz": 1,
+        "no landmarks in the data set": 1,
     }
     assert report.faces == 2
     assert report.skipped == reasons
@@ -119,86 +122,81 @@ def test_grey_pixels_of_a_csv(tmp_path: Path, landmarks: Callable[..., None]) ->
     assert np.array_equal(face, align_face(np.repeat(grey[..., None], 3, axis=2), points)[0])
 
 
-# --- one photograph ----------------------------------------------------------------------------------------------
+# --- what is known of the faces -----------------------------------------------------------------------------------
 
 
-def cutter(tmp_path: Path, found: np.ndarray | None = None, locate: bool = False, use_file: bool = True) -> FaceCutter:
-    return FaceCutter(FileTree(tmp_path), use_file, (lambda photo: found) if locate else None, keep_dense=True)
+def table(lfw: Path, **changes: object) -> RecordTable:
+    read = find_dataset("lfw-expressions").read(lfw, ReadOptions())
+    records = tuple(replace(r, **{k: v[i] for k, v in changes.items()}) for i, r in enumerate(read.records))  # type: ignore[index, arg-type]
+    return replace(read, records=records, notes=("one", "two"))
 
 
-def record(points: np.ndarray | None, image: np.ndarray | None = None) -> Record:
-    if image is None:
-        image = np.tile(np.arange(160, dtype=np.uint8), (160, 1))
-    return Record("x", 0, "s", "train", image, points)
-
-
-GOOD = template68() + 16
-
-
-@pytest.mark.parametrize(
-    ("points", "reason"),
-    [
-        (None, "no landmarks in landmarks.npz"),
-        (np.where(np.arange(136).reshape(68, 2) == 7, np.nan, GOOD), "landmarks not finite"),
-        (np.full((68, 2), 30.0), "face too small"),
-        (GOOD / 5, "face too small"),
-        (GOOD + [120, 0], "face mostly outside the image"),
-        (GOOD - [0, 400], "face mostly outside the image"),
-    ],
-)
-def test_reasons(points: np.ndarray | None, reason: str, tmp_path: Path) -> None:
-    assert cutter(tmp_path)(record(points)) == reason
-    # The landmark network is asked where the file's landmarks are no good …
-    assert cutter(tmp_path, None, locate=True)(record(points)) == "no face found"
-    dense = np.zeros((478, 3))
-    dense[SPARSE_FROM_DENSE, :2] = GOOD
-    face = cutter(tmp_path, dense, locate=True)(record(points))
-    assert isinstance(face, CutFace)
-    assert face.dense is not None
-    assert np.allclose(face.landmarks, template68(), atol=1e-3)
-
-
-def test_the_network_alone(tmp_path: Path) -> None:
-    # … and only there, unless nothing else is wanted.
-    assert isinstance(cutter(tmp_path, None, locate=True)(record(GOOD)), CutFace)
-    assert cutter(tmp_path, None, locate=True, use_file=False)(record(GOOD)) == "no face found"
-    assert cutter(tmp_path, np.full((478, 3), np.inf), locate=True)(record(None)) == "landmarks not finite"
-
-
-def test_a_few_points_may_lie_outside(tmp_path: Path) -> None:
-    assert isinstance(cutter(tmp_path)(record(GOOD - [45, 0])), CutFace)
-
-
-def test_network_locator_answers_as_the_network(tmp_path: Path) -> None:
-    import torch
-
-    from lssl_augment.models import landmark_net
-    from lssl_augment.models.weights import write_weights
-
-    torch.manual_seed(0)
-    config = landmark_net.LandmarkConfig(widths=(8, 8), blocks=(1, 1), neck=4, hidden=8, codes=4)
-    net = landmark_net.LandmarkNet(config).fused()
-    card = {
-        "kind": "landmarks",
-        "architecture": landmark_net.architecture_card(config),
-        "class_names": None,
-        "face_size_px": 128,
-        "training": {"data": "none"},
-        "metrics": {},
-        "licence": "none",
-        "intended_use": "tests",
+def test_attributes_reach_the_pack(lfw: Path, tmp_path: Path) -> None:
+    changes = {
+        "light": ["normal", "weak", "dark", "", "", "", "weak"],
+        "yaw_deg": [None, 30.0, -45.0, 0.0, None, None, 15.0],
+        "intensity": [0.0, 1.0, None, 0.25, None, None, 0.5],
+        "sequence": ["a/1", "a/1", "", "", "", "", "b/2"],
+        "frame": [0, 9, 0, 0, 0, 0, 3],
     }
-    write_weights(tmp_path / "tiny.safetensors", net.state_dict(), card)
-    locator = NetworkLocator(tmp_path / "tiny.safetensors")
-    photo = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
-    dense, spread = landmark_net.locate_face(locator.load(), photo)
-    found = locator(photo)
-    if spread > landmark_net.FACE_SPREAD_LIMIT:
-        assert found is None
-    else:
-        assert found is not None
-        assert np.allclose(found, dense)
-    assert locator.load() is locator.load()
+    report = write_faces(table(lfw, **changes), PrepareConfig(tmp_path / "a.h5", landmarks="precomputed"))
+    pack = FacePack.open(tmp_path / "a.h5")
+    assert pack.lights.tolist() == changes["light"]
+    assert pack.sequences.tolist() == changes["sequence"]
+    assert pack.frames.tolist() == changes["frame"]
+    for stored, given in ((pack.yaw_deg, "yaw_deg"), (pack.intensities, "intensity")):
+        assert [None if np.isnan(v) else float(v) for v in stored] == changes[given]
+    assert (pack.yaw_from, pack.light_from, pack.simulated) == ("data set", "data set", False)
+    assert pack.landmarks_from == report.landmarks_from == {"precomputed": 7}
+    assert pack.notes == report.notes == ("one", "two", "landmarks of the data set only")
+
+
+def test_yaw_is_measured_where_nobody_says_it(lfw: Path, tmp_path: Path) -> None:
+    write_faces(table(lfw), PrepareConfig(tmp_path / "a.h5", landmarks="precomputed"))
+    pack = FacePack.open(tmp_path / "a.h5")
+    assert (pack.yaw_from, pack.light_from) == ("landmarks", "")
+    assert pack.landmarks_dense is not None
+    assert np.allclose(pack.yaw_deg, yaw_deg(pack.landmarks_dense[:]), atol=1e-4)
+    assert np.isnan(pack.intensities).all()
+    assert set(pack.lights) == {""}
+
+
+def test_light_is_measured_only_when_asked(lfw: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(tmp_path / "a.h5", landmarks="precomputed", light_rule="photometric")
+    write_faces(table(lfw), config)
+    pack = FacePack.open(tmp_path / "a.h5")
+    assert pack.light_from == "photometric rule"
+    assert pack.lights.tolist() == light_names(pack.images[:]).tolist()
+    stated = table(lfw, light=["dark"] * 7)
+    with pytest.raises(DataError, match="states the light of its photographs"):
+        write_faces(stated, PrepareConfig(tmp_path / "b.h5", light_rule="photometric"))
+
+
+class Blind:
+    """A backend that finds the template in every photo, 68 points only."""
+
+    name, gives_dense, notes = "blind", False, ("found blindly",)
+
+    def load(self) -> None:
+        return
+
+    def __call__(self, photo: np.ndarray) -> FoundFace:
+        return FoundFace(template68() + 16, None, 1.0)
+
+
+def test_what_found_the_landmarks_is_counted(lfw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lssl_augment.datasets.prepare.open_backend", lambda *_, **__: Blind())
+    known = table(lfw)
+    # One face without landmarks, one whose landmarks are no good: the backend is asked for both.
+    points = [None, np.full((68, 2), 30.0), *(record.points68 for record in known.records[2:])]
+    dense = [None, None, *(record.dense for record in known.records[2:])]
+    for workers in (1, 3):
+        config = PrepareConfig(tmp_path / f"{workers}.h5", workers=workers)
+        report = write_faces(table(lfw, points68=points, dense=dense), config)
+        assert report.landmarks_from == {"precomputed": 5, "blind": 2}
+        assert not report.dense  # as two of them have none
+    assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "3.h5").read_bytes()
+    assert "found blindly" in report.notes
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -220,7 +218,7 @@ def test_command(lfw: Path, tmp_path: Path) -> None:
     assert lines[9][0] == "all"
     assert lines[9][3] == "6"
     assert result.stdout.splitlines()[10:12] == ["left out: 1:", "  1 × unreadable image"]
-    assert result.stdout.splitlines()[-1].endswith("lfw.h5: 6 faces with 68 and 478 landmarks")
+    assert result.stdout.splitlines()[-1].endswith("lfw.h5: 6 faces with 68 and 478 landmarks (precomputed 6)")
     assert "7/7" in result.stderr
     before = out.read_bytes()
     again = run("lfw-expressions", "--root", lfw, "--out", out)
@@ -239,7 +237,7 @@ def test_command_reads_its_options(tmp_path: Path, draw: Callable[..., None], la
     landmarks(root, files)
     out = tmp_path / "mine.h5"
     result = run(
-        *("folder", "--root", root, "--out", out, "--landmarks", "file", "--classes", "happy,neutral"),
+        *("folder", "--root", root, "--out", out, "--landmarks", "precomputed", "--classes", "happy,neutral"),
         *("--alias", "grin=happiness", "--alias", "plain=neutral", "--subject-pattern", r"(p\d)_"),
     )
     assert result.exit_code == 0, result.output
@@ -253,7 +251,8 @@ def test_command_reads_its_options(tmp_path: Path, draw: Callable[..., None], la
     ("arguments", "message"),
     [
         (("nothing",), "'nothing' is not one of"),
-        (("csv", "--subject-pattern", "x"), "--subject-pattern is for `folder` only"),
+        (("folder", "--views", "left"), "--views must be angles in degrees such as -30,0,30; got 'left'"),
+        (("folder", "--subjects", "3"), "--subjects is for --simulated only"),
         (("folder", "--alias", "grin"), "--alias must be NAME=EXPRESSION; got 'grin'"),
         (("folder", "--limit", "0"), "0 is not in the range x>=1"),
         (("folder", "--landmarks", "some"), "'some' is not one of"),
@@ -267,18 +266,49 @@ def test_wrong_usage(arguments: tuple[str, ...], message: str, tmp_path: Path) -
 
 def test_command_and_library_know_the_same_data_sets() -> None:
     (argument,) = (p for p in prepare_command.params if p.name == "name")
-    assert list(argument.type.choices) == list(DATASETS)  # type: ignore[attr-defined]
+    assert list(argument.type.choices) == list(DATASET_NAMES)  # type: ignore[attr-defined]
+    (sources,) = (p for p in prepare_command.params if p.name == "landmarks")
+    assert list(sources.type.choices) == list(LANDMARK_SOURCES)  # type: ignore[attr-defined]
+
+
+def test_command_says_where_to_ask_for_a_copy(tmp_path: Path) -> None:
+    result = run("oulu", "--out", tmp_path / "x.h5")
+    assert result.exit_code == 2
+    info = find_dataset("oulu").info
+    for part in ("--root DIR is missing", "--simulated", info.ask.split()[0], info.layout.split()[0]):
+        assert part in " ".join(result.stderr.split())
+    assert "--simulated" not in run("folder", "--out", tmp_path / "x.h5").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("csv", ("--subject-pattern", "x"), "csv does not know --subject-pattern .*it knows no option"),
+        ("fer2013", ("--frames", "all"), "fer2013 does not know --frames .*it knows --label-file"),
+        ("folder", ("--lights", "weak"), "folder does not know --lights .*it knows --subject-pattern"),
+        ("mug", ("--views", "0,30"), "mug does not know --views .*it knows --frames"),
+        ("lfw-expressions", ("--modality", "NI"), "lfw-expressions does not know --modality"),
+        ("rafd", ("--label-file", "x.csv"), "rafd does not know --label-file"),
+    ],
+)
+def test_options_that_a_data_set_does_not_know(
+    name: str, option: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    result = run(name, "--root", tmp_path, "--out", tmp_path / "x.h5", *option)
+    assert isinstance(result.exception, DataError)
+    with pytest.raises(DataError, match=message):
+        raise result.exception
 
 
 def test_config_and_names_are_checked(lfw: Path, tmp_path: Path) -> None:
-    for wrong in ({"landmarks": "some"}, {"limit": 0}, {"workers": 0}):
+    for wrong in ({"landmarks": "file"}, {"limit": 0}, {"workers": 0}, {"pick": "any"}, {"light_rule": "x"}):
         with pytest.raises(DataError, match=next(iter(wrong))):
             PrepareConfig(tmp_path / "x.h5", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="unknown data set 'mnist'; known: lfw-expressions, fer2013"):
+    with pytest.raises(DataError, match="unknown data set 'mnist'; known: oulu, mug, "):
         prepare("mnist", lfw, PrepareConfig(tmp_path / "x.h5"))
     (lfw / "landmarks.npz").unlink()
-    with pytest.raises(DataError, match=r"has no landmarks\.npz; with --landmarks auto or network"):
-        prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "x.h5", landmarks="file"))
+    with pytest.raises(DataError, match="has no landmarks of its own; with --landmarks auto, "):
+        prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "x.h5", landmarks="precomputed"))
 
 
 def test_ctrl_c_leaves_nothing_behind(lfw: Path, tmp_path: Path) -> None:
@@ -296,13 +326,15 @@ def test_what_is_no_file_does_not_hang(lfw: Path, tmp_path: Path) -> None:
     os.mkfifo(lfw / "images" / "pipe.png")
     with (lfw / "labels.csv").open("a", encoding="utf-8") as file:
         file.write("images/pipe.png,Eve_E,anger\nimages,Eve_E,anger\n")
-    report = prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "lfw.h5", landmarks="file"))
+    report = prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "lfw.h5", landmarks="precomputed"))
     assert report.skipped == {"unreadable image": 2}
 
 
 def test_a_disk_too_small_is_known_before_the_work(lfw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
-    with pytest.raises(DataError, match=r"lfw\.h5 needs about 0.4 MB and the disk has 0.1 MB free; make room"):
+    with pytest.raises(
+        DataError, match=r"lfw\.h5 needs about 0.8 MB while it is made, and the disk has 0.1 MB free; make"
+    ):
         prepare("lfw-expressions", lfw, PrepareConfig(tmp_path / "new" / "lfw.h5"))
     assert not (tmp_path / "new").exists()

@@ -89,10 +89,50 @@ def test_round_trip(tmp_path: Path) -> None:
         pack.select("dev")
 
 
+def test_attributes_of_the_faces(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"simulated": True, "notes": ["one é", "two"]}
+    options |= {"yaw_from": "data set", "light_from": "photometric rule"}
+    known = {
+        "lights": ["normal", "weak", "dark", ""],
+        "yaw_deg": np.array([-45.0, 0.0, 45.0, np.nan]),
+        "intensities": [1.0, 0.0, 0.5, np.nan],
+        "sequences": ["P001/anger é", "P001/anger é", "", ""],
+        "frames": np.array([0, 7, 0, -1], np.int64),
+        "landmarks_from": ["bundled", "precomputed", "bundled", "bundled"],
+    }
+    path = write(tmp_path / "a.h5", {**block(0, 4), **known}, block(4, 2), **options)
+    pack = FacePack.open(path)
+    assert pack.lights.tolist() == [*known["lights"], "", ""]
+    assert pack.sequences.tolist() == [*known["sequences"], "", ""]
+    assert pack.frames.tolist() == [0, 7, 0, -1, 0, 0]
+    assert np.array_equal(pack.yaw_deg, np.array([-45, 0, 45, *[np.nan] * 3], np.float32), equal_nan=True)
+    assert np.array_equal(pack.intensities, np.array([1, 0, 0.5, *[np.nan] * 3], np.float32), equal_nan=True)
+    assert (pack.yaw_deg.dtype, pack.intensities.dtype, pack.frames.dtype) == (np.float32, np.float32, np.int32)
+    assert (pack.simulated, pack.notes) == (True, ("one é", "two"))
+    assert (pack.yaw_from, pack.light_from) == ("data set", "photometric rule")
+    assert pack.landmarks_from == {"bundled": 3, "precomputed": 1}
+
+
+def test_unknown_is_the_default(path: Path) -> None:
+    pack = FacePack.open(path)
+    assert set(pack.lights) == set(pack.sequences) == {""}
+    assert np.isnan(pack.yaw_deg).all()
+    assert np.isnan(pack.intensities).all()
+    assert pack.frames.tolist() == [0] * 10
+    assert (pack.simulated, pack.landmarks_from, pack.notes, pack.yaw_from, pack.light_from) == (False, {}, (), "", "")
+
+
+@pytest.mark.parametrize("name", ["yaw_from", "light_from"])
+def test_where_attributes_come_from_is_one_of_a_few(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{name} must be one of '', 'data set', .*; got 'guess'"):
+        write(tmp_path / "a.h5", block(0, 1), **{name: "guess"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_readable_with_plain_h5py(path: Path) -> None:
     with h5py.File(path) as file:
         assert file.attrs["format"] == "lssl-augment/face-pack"
-        assert file.attrs["schema_version"] == 1
+        assert file.attrs["schema_version"] == 2
         assert file.attrs["package_version"] == __version__
         assert file.attrs["complete"]
         assert file["subjects"].asstr()[0] == "person 0 é"
@@ -127,6 +167,16 @@ def test_same_faces_same_bytes(tmp_path: Path) -> None:
         ("landmarks", np.full((2, 68, 2), np.nan), "landmarks must be finite"),
         ("landmarks", np.zeros((2, 5, 2)), "landmarks must be finite"),
         ("dense", np.full((2, 478, 3), np.inf), "dense must be finite"),
+        ("lights", ["noon", "dark"], "lights must be normal, weak, dark, or empty where unknown; got noon"),
+        ("lights", ["dark"], "lights: 2 faces need as many texts; got 1"),
+        ("sequences", ["one"], "sequences: 2 faces need as many texts; got 1"),
+        ("yaw_deg", np.array([0.0, 190.0]), "yaw_deg must be -180 to 180, or NaN where unknown; got 0 to 190"),
+        ("yaw_deg", np.array([np.inf, 0.0]), "yaw_deg must be"),
+        ("intensities", np.array([0.5, -0.1]), "intensities must be 0 to 1"),
+        ("intensities", np.zeros((2, 1)), r"intensities must be \(2,\) numbers; got \(2, 1\)"),
+        ("frames", np.array([0.0, 1.0]), r"frames must be \(2,\) integers"),
+        ("frames", np.array([0, 1 << 31]), "frames must be 32-bit integers"),
+        ("landmarks_from", ["bundled"], "landmarks_from: 2 faces need as many texts"),
     ],
 )
 def test_columns_that_do_not_fit(column: str, value: Any, message: str, tmp_path: Path) -> None:
@@ -267,7 +317,19 @@ def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
             attribute("format", "lssl-augment/synthetic"),
             "is not a face pack: its format is 'lssl-augment/synthetic'",
         ),
-        (attribute("schema_version", 2), "has schema version 2; this package reads version 1"),
+        (
+            attribute("schema_version", 1),
+            "has schema version 1; this package reads version 2: prepare it again .`lssl-augment prepare",
+        ),
+        (attribute("schema_version", 3), "has schema version 3; .* a newer version of the package wrote it"),
+        (without("lights"), "lacks lights"),
+        (attribute("notes", "["), "an attribute cannot be read"),
+        (lambda file: file.attrs.__delitem__("simulated"), "lacks simulated"),
+        (replaced("yaw_deg", np.zeros(10)), "yaw_deg must be"),
+        (replaced("yaw_deg", np.full(10, 200, np.float32)), "yaw_deg must be -180 to 180"),
+        (replaced("intensities", np.full(10, 2, np.float32)), "intensities must be 0 to 1"),
+        (replaced("frames", np.zeros(10)), "frames must be"),
+        (replaced("lights", ["noon"] * 10), "lights must be normal, weak, dark or empty"),
         (attribute("complete", False), "is not finished"),
         (attribute("class_names", "{"), "an attribute cannot be read"),
         (attribute("class_names", '["neutral", "happy"]'), "an attribute cannot be read"),
