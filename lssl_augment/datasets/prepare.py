@@ -40,7 +40,7 @@ Tell = Callable[[str], None]
 
 _FACE_BYTES = FACE_SIZE_PX**2 * 3 + 68 * 2 * 4
 #: Photographs from which worker processes make up for the time they take to start.
-_LEAST_FOR_PROCESSES = 4 * CHUNK
+_LEAST_FOR_PROCESSES = 32 * CHUNK
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def write_faces(
             dataset=f"{table.dataset} (simulated)" if simulated else table.dataset,
             overwrite=config.overwrite,
             simulated=simulated,
-            notes=(*table.notes, *describe(cutter.backend)),
+            notes=table.notes,
             yaw_from="data set" if _says_yaw(table) else "landmarks",
             light_from="photometric rule" if config.light_rule else "data set" if _says_light(table) else "",
         )
@@ -141,6 +141,8 @@ def write_faces(
                 _append(writer, chunk, part)
             counts, skipped, landmarks_from = writer.counts, writer.skipped, writer.landmarks_from
             faces = sum(landmarks_from.values())
+            if cutter.backend is None or cutter.backend.name in landmarks_from:
+                writer.notes = (*table.notes, *describe(cutter.backend))
             if not faces:
                 journal.remove()
                 raise DataError(f"none of {len(records)} photographs gave a face{_because(skipped)}")

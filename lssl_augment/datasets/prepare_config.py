@@ -36,7 +36,7 @@ class PrepareConfig:
             ``"insightface"``: a model pack of insightface; ``"auto"``: the data set's, and for what has none or
             useless ones insightface where a pack of it is there, else the network.
         limit: at most so many photographs, taken evenly from the whole list; None: all.
-        workers: how many work at once, in processes (from some hundred photographs on) or threads; the result is
+        workers: how many work at once, in processes (from some thousand photographs on) or threads; the result is
             the same with any number.
         overwrite: replace ``out``.
         pick: which of several faces insightface takes: ``"largest"`` or ``"central"``.

@@ -197,6 +197,8 @@ def test_what_found_the_landmarks_is_counted(lfw: Path, tmp_path: Path, monkeypa
         assert not report.dense  # as two of them have none
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "3.h5").read_bytes()
     assert "found blindly" in report.notes
+    # What was at hand and not needed is not mentioned.
+    assert "found blindly" not in write_faces(table(lfw), PrepareConfig(tmp_path / "none.h5")).notes
 
 
 # --- the command -------------------------------------------------------------------------------------------------
