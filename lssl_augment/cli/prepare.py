@@ -95,7 +95,9 @@ __all__ = ["prepare_command"]
     help="Make a stand-in for the data set from synthetic people and prepare that: to try things without a copy. "
     "With --root, which must not exist yet, the stand-in is kept there.",
 )
-@click.option("--subjects", type=click.IntRange(min=1), metavar="PEOPLE", help="People of the stand-in. Default: 10.")
+@click.option(
+    "--subjects", type=click.IntRange(min=1), metavar="PEOPLE", help="People of the stand-in. Default: 10 (bu3dfe: 5)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace PACK.h5 if it exists.")
 def prepare_command(
     name: str,
@@ -171,12 +173,12 @@ def prepare_command(
         fill_dense=fill_dense,
         light_rule=light_rule or "",
     )
-    report = _run(name, root, config, options, (subjects or 10) if simulated else None)
+    report = _run(name, root, config, options, simulated, subjects)
     click.echo("\n".join(_lines(report)))
 
 
 def _run(
-    name: str, root: Path | None, config: PrepareConfig, options: ReadOptions, subjects: int | None
+    name: str, root: Path | None, config: PrepareConfig, options: ReadOptions, simulated: bool, subjects: int | None
 ) -> PrepareReport:
     from tqdm import tqdm
 
@@ -196,7 +198,7 @@ def _run(
         tqdm.write(f"note: {text}", file=sys.stderr)
 
     try:
-        if subjects is None:
+        if not simulated:
             assert root is not None  # checked by the caller
             return prepare(name, root, config, options, progress, tell)
         from lssl_augment.datasets.simulated import prepare_simulated

@@ -43,6 +43,8 @@ NEAREST = {"fear": ("surprise", 0.55), "disgust": ("anger", 0.6), "contempt": ("
 #: Light → what pixel values are multiplied by.
 LIGHT_GAINS = {"normal": 1.0, "weak": 0.38, "dark": 0.16}
 
+#: People of a stand-in, where it is not ten: BU-3DFE renders 175 views of each.
+_SUBJECTS = {"bu3dfe": 5}
 #: Yaw that a warp of the picture can show, and the most it is turned by; beyond, the far half would fold over.
 _MOST_YAW_DEG, _MOST_TURN_DEG = 20.0, 24.0
 _BATCH = 16
@@ -54,7 +56,7 @@ def prepare_simulated(
     root: Path | None,
     config: PrepareConfig,
     options: ReadOptions | None = None,
-    subjects: int = 10,
+    subjects: int | None = None,
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> PrepareReport:
@@ -62,7 +64,7 @@ def prepare_simulated(
 
     Args:
         name: of the registry. root: a folder that does not exist yet, where the stand-in is kept; None: it is made in
-            a temporary folder and removed. subjects: people in it.
+            a temporary folder and removed. subjects: people in it; None: 10, or 5 where each has hundreds of views.
 
     Raises:
         DataError: the data set has no stand-in, ``root`` exists, and as of :func:`~.prepare.prepare`.
@@ -70,6 +72,7 @@ def prepare_simulated(
     """
     dataset = find_dataset(name)
     check_out(config.out, config.overwrite)
+    subjects = _SUBJECTS.get(name, 10) if subjects is None else subjects
     if root is not None:
         write_stand_in(dataset, root, subjects)
         if tell is not None:
