@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from lssl_augment._version import __version__
 from lssl_augment.attributes import BASIC5, Vocabulary
-from lssl_augment.errors import DataError, LeakageError, TrainingError
+from lssl_augment.datasets.splits import check_apart
+from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.faces.align import FACE_SIZE_PX
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.gate_net import GateConfig, GateNet, fold_batch_norm
@@ -139,12 +140,7 @@ def train_gate(
     held = _calibration_rows(train, config)
     fitted = [train.rows(~held), *(_load(other, net, "train") for other in further)]
     for faces in (train, *fitted[1:]):
-        shared = set(faces.subjects) & set(test.subjects)
-        if shared:
-            raise LeakageError(
-                f"{len(shared)} test subjects are in a training split, such as {str(sorted(shared)[0])!r}; "
-                "split the pack by subject"
-            )
+        check_apart(faces.subjects, test.subjects, "in a training split")
     _initialise(net, torch.Generator().manual_seed(config.seed))
     net = net.to(device).to(memory_format=torch.channels_last)
     averaged = _fit(net, fitted, config, device, progress)

@@ -20,6 +20,5 @@ def test_the_page_tells_what_is_known_of_each_data_set(name: str) -> None:
         assert told in section
     assert info.protocol.rstrip(".") in section
     for option in info.options:
-        if option != "subject_pattern":
-            continue
-        assert "--subject-pattern" in section
+        flag = {"views_deg": "--views"}.get(option, f"--{option.replace('_', '-')}")
+        assert flag in section

@@ -23,7 +23,7 @@ from lssl_augment.faces.pack import FacePack, PackWriter
 from lssl_augment.faces.region_map import Region
 from lssl_augment.models.parser_net import PARSER_CLASSES, ParserConfig, ParserNet, load_parser
 from lssl_augment.models.weights import read_weights
-from lssl_augment.training.parser import ParserTraining, class_weights, draw_batch, train_parser
+from lssl_augment.training.parser import ParserTraining, class_weights, draw_batch, take_back_weights, train_parser
 from lssl_augment.training.parser_evaluation import draw_parses, evaluate_parser, region_scores
 from lssl_augment.training.parser_faces import ParserData, ParserFaces, load_helen_faces, load_pack_faces, random_view
 from lssl_augment.training.parsing_loss import parsing_loss
@@ -365,3 +365,14 @@ def test_command_wants_one_source_and_the_right_suffix(pack: Path, tmp_path: Pat
     arguments = ["--pack", str(pack), "--out", str(tmp_path / "net.pt")]
     with pytest.raises(ValueError, match=r"\.safetensors"):
         CliRunner().invoke(train_parser_command, arguments, catch_exceptions=False)
+
+
+def test_class_weights_are_taken_out_of_the_answers() -> None:
+    """Logits of weight times probability become logits of probability again, at every pixel of a cell."""
+    net = ParserNet(ParserConfig(widths=(4, 8), blocks=(1, 1), expansions=(1, 2))).eval().requires_grad_(False)
+    faces = 2 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 1
+    weights = torch.tensor([0.5, 1.0, 3.0, 2.0])
+    before = net(faces).softmax(1)
+    take_back_weights(net, weights)
+    expected = before / weights[:, None, None]
+    torch.testing.assert_close(net(faces).softmax(1), expected / expected.sum(1, keepdim=True), rtol=1e-4, atol=1e-6)
