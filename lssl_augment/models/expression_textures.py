@@ -1,9 +1,10 @@
 """What an expression does to the look of a face beyond its shape: shading of the skin, inside of the mouth.
 
 Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and
-Zhang 2001), here a linear function of the shape model's expression coefficients and of the class. Mouth interiors are
-principal components of open mouths relative to the colour of the skin around; a donor brings the coefficients of its own.
-Together they turn the warped source into the generator's first guess, which the generator then only has to correct.
+Zhang 2001), here a linear function of the shape model's expression coefficients and of the class. Mouth
+interiors are principal components of open mouths relative to the colour of the skin around; a donor brings the
+coefficients of its own. Together they turn the warped source into the generator's first guess, which the generator
+then only has to correct.
 """
 
 from __future__ import annotations
