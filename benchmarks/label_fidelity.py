@@ -26,7 +26,7 @@ from torch import Tensor
 from lssl_augment import __version__
 from lssl_augment.attributes import BASIC5
 from lssl_augment.evaluation.batches import BatchSource
-from lssl_augment.evaluation.classifiers import TrainConfig, predict, train_classifier
+from lssl_augment.evaluation.classifiers import ClassifierConfig, predict, train_classifier
 from lssl_augment.evaluation.face_table import check_subjects_apart, pack_table
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.bundle import load_model
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     hits: dict[str, list[list[float]]] = {"real": [], **{name: [] for name in sets}}
     for seed in seeds:
         batches = BatchSource(train, 64, balanced=True, augmented=True)
-        judge = train_classifier(batches, len(BASIC5), TrainConfig(steps=args.steps, seed=seed))
+        judge = train_classifier(batches, len(BASIC5), ClassifierConfig("small", args.steps, 2e-3, seed=seed))
         said = predict(judge, test.images).argmax(1)
         hits["real"].append([float((said[test.labels == c] == c).float().mean()) for c in range(len(BASIC5))])
         for name, (images, wanted, _, _) in sets.items():

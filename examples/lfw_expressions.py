@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from lssl_augment import BASIC5, LSSLAugment, LSSLError, __version__
 from lssl_augment.evaluation.batches import AugmentedFaces, BatchSource, StoredFaces
-from lssl_augment.evaluation.classifiers import TrainConfig
+from lssl_augment.evaluation.classifiers import NETWORKS, ClassifierConfig
 from lssl_augment.evaluation.comparison import compare, markdown_table, summarise
 from lssl_augment.evaluation.face_table import (
     check_subjects_apart,
@@ -64,6 +64,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--rare-limit", type=int, metavar="N", help="keep only N real faces of each rare class"
     )
     parser.add_argument("--steps", type=int, default=600, help="optimiser steps of every arm [%(default)s]")
+    parser.add_argument(
+        "--classifier", default="small", metavar="NAME", help=f"{', '.join(NETWORKS)} or timm:NAME [%(default)s]"
+    )
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak [%(default)s]")
     parser.add_argument("--batch", type=int, default=64, help="faces a batch [%(default)s]")
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N,…", help="[%(default)s]")
     parser.add_argument("--device", default="cpu", help="of the classifier [%(default)s]")
@@ -101,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         made = AugmentedFaces(large, augment, SIZE_PX)
         arms["in the loop"] = BatchSource(train, args.batch, **mixed, synthetic=made)
 
-    config = TrainConfig(steps=args.steps)
+    config = ClassifierConfig(args.classifier, args.steps, args.learning_rate, face_size_px=SIZE_PX)
     with tqdm(total=len(arms) * len(args.seeds) * args.steps, unit="step", file=sys.stderr) as bar:
 
         def on_step(arm: str, seed: int, step: int, loss: float) -> None:
@@ -123,6 +127,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seeds": args.seeds,
         "steps": args.steps,
         "batch": args.batch,
+        "classifier": args.classifier,
+        "learning_rate": args.learning_rate,
         "image_size_px": SIZE_PX,
         "synthetic_share": args.synthetic_share,
         "rare_limit": args.rare_limit,

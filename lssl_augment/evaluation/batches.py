@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -13,7 +14,12 @@ from lssl_augment.evaluation.face_table import FaceTable
 from lssl_augment.evaluation.ordinary import ordinary_augmentation
 from lssl_augment.transforms.augment import LSSLAugment
 
-__all__ = ["AugmentedFaces", "BatchSource", "StoredFaces", "SyntheticFaces"]
+__all__ = ["AugmentedFaces", "BatchSource", "FaceChange", "FaceMix", "StoredFaces", "SyntheticFaces"]
+
+#: Changes faces and not labels: images (B, 3, S, S) float32 in [0, 1] and the generator → images.
+FaceChange = Callable[[Tensor, torch.Generator], Tensor]
+#: Mixes faces and labels: images, labels, number of classes, generator → images, labels (B, C) float32.
+FaceMix = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
 
 
 class SyntheticFaces(Protocol):
@@ -74,6 +80,11 @@ class BatchSource:
         augmented: :func:`ordinary_augmentation` of all faces, synthetic ones included.
         synthetic: stands in for ``share`` of the batch's places of the classes in ``rare``.
         share: in [0, 1]. rare: labels.
+        power: tempered sampling: a class of n faces is drawn with a chance proportional to n^power. 0 is
+            ``balanced``, 1 is faces as they come; takes the place of ``balanced``.
+        change: in place of :func:`ordinary_augmentation`, such as
+            :class:`~lssl_augment.evaluation.rand_augment.RandAugment`; needs ``augmented=False``.
+        mix: last of all, such as :class:`~lssl_augment.evaluation.mixing.MixUp`; labels become soft.
     """
 
     def __init__(
@@ -81,28 +92,43 @@ class BatchSource:
         table: FaceTable,
         batch: int,
         *,
-        balanced: bool,
-        augmented: bool,
+        balanced: bool = False,
+        augmented: bool = False,
         synthetic: SyntheticFaces | None = None,
         share: float = 0.0,
         rare: Sequence[int] = (),
+        power: float | None = None,
+        change: FaceChange | None = None,
+        mix: FaceMix | None = None,
     ) -> None:
         if batch < 2:
             raise DataError(f"batch must be at least 2 faces; got {batch}")
         if not 0 <= share <= 1:
             raise DataError(f"the synthetic share must be in [0, 1]; got {share}")
+        if power is not None and (balanced or not 0 <= power < math.inf):
+            raise DataError(f"power must be at least 0, and takes the place of balanced; got {power} and {balanced}")
+        if change is not None and augmented:
+            raise DataError("change takes the place of ordinary augmentation: give augmented=False with it")
         empty = [name for name, n in table.counts.items() if n == 0]
         if empty:
             raise DataError(f"the training split has no face of {', '.join(empty)}")
-        self._table, self._batch, self._balanced, self._augmented = table, batch, balanced, augmented
+        self._table, self._batch = table, batch
+        self._change = ordinary_augmentation if augmented else change
+        self._mix = mix
+        # Chance of each class; None: faces as they come.
+        self._chances: Tensor | None = None
+        if balanced or power is not None:
+            numbers = torch.tensor(list(table.counts.values()), dtype=torch.float64)
+            self._chances = numbers ** (power or 0.0)
+            self._chances /= self._chances.sum()
         self._synthetic, self._share = synthetic, share
         self._rare = torch.tensor(sorted(rare), dtype=torch.int64)
         self._rows = {c: torch.nonzero(table.labels == c).flatten() for c in range(len(table.classes))}
 
     def __call__(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images ``(B, 3, S, S)`` float32 in [-1, 1] and labels ``(B,)`` int64."""
-        if self._balanced:
-            labels = torch.randint(len(self._table.classes), (self._batch,), generator=generator)
+        """Images ``(B, 3, S, S)`` float32 in [-1, 1] and labels ``(B,)`` int64, or ``(B, C)`` float32 once mixed."""
+        if self._chances is not None:
+            labels = torch.multinomial(self._chances, self._batch, replacement=True, generator=generator)
             rows = _rows_of(labels, self._rows, generator)
         else:
             rows = torch.randint(len(self._table), (self._batch,), generator=generator)
@@ -114,9 +140,12 @@ class BatchSource:
             if len(places):
                 images[places], labels[places] = self._synthetic.faces(labels[places], generator)
         faces = images.float() / 255.0
-        if self._augmented:
-            faces = ordinary_augmentation(faces, generator)
-        return faces * 2.0 - 1.0, labels
+        if self._change is not None:
+            faces = self._change(faces, generator)
+        faces = faces * 2.0 - 1.0
+        if self._mix is not None:
+            return self._mix(faces, labels, len(self._table.classes), generator)
+        return faces, labels
 
 
 def _rows_of(labels: Tensor, rows: dict[int, Tensor], generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lssl_augment.errors import DataError
-from lssl_augment.evaluation.classifiers import NextBatch, TrainConfig, predict, train_classifier
+from lssl_augment.evaluation.classifiers import ClassifierConfig, NextBatch, predict, train_classifier
 from lssl_augment.evaluation.face_table import FaceTable
 from lssl_augment.evaluation.metrics import METRICS, Scores, score, subject_interval
 
@@ -43,7 +43,7 @@ class ArmResult:
 def compare(
     arms: Mapping[str, NextBatch],
     test: FaceTable,
-    config: TrainConfig,
+    config: ClassifierConfig,
     seeds: Sequence[int],
     *,
     device: str = "cpu",

@@ -15,7 +15,7 @@ import torch
 from lssl_augment.attributes import BASIC5, BASIC8
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.batches import BatchSource
-from lssl_augment.evaluation.classifiers import TrainConfig
+from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.comparison import compare, markdown_table, summarise
 from lssl_augment.evaluation.face_table import FaceTable, pack_table, synthetic_table
 from lssl_augment.faces.align import template68
@@ -29,7 +29,7 @@ def test_equal_arms_do_not_differ(train: FaceTable, test: FaceTable) -> None:
     source = BatchSource(train, 8, balanced=True, augmented=True)
     natural = BatchSource(train, 8, balanced=False, augmented=False)
     calls: list[Any] = []
-    config = TrainConfig(steps=2, width=8)
+    config = ClassifierConfig("tiny", steps=2)
     arms = {"ordinary": source, "twin": source, "real": natural}
     results = compare(arms, test, config, [0, 5], on_step=lambda *a: calls.append(a[:3]))
     assert calls[:4] == [("ordinary", 0, 1), ("ordinary", 0, 2), ("ordinary", 5, 1), ("ordinary", 5, 2)]
@@ -51,7 +51,7 @@ def test_equal_arms_do_not_differ(train: FaceTable, test: FaceTable) -> None:
 
 def test_compare_refuses(train: FaceTable, test: FaceTable) -> None:
     source = BatchSource(train, 8, balanced=True, augmented=True)
-    config = TrainConfig(steps=1, width=8)
+    config = ClassifierConfig("tiny", steps=1)
     for arms, seeds in (({}, [0]), ({"a": source}, []), ({"a": source}, [1, 1])):
         with pytest.raises(DataError, match="distinct seeds"):
             compare(arms, test, config, seeds)
