@@ -7,9 +7,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from lssl_augment.training.config import TrainConfig
+    from lssl_augment.training.run_folder import RunFolder
 
 __all__ = ["train_command"]
 
@@ -69,15 +73,15 @@ def train_command(
     Everything about the run goes into a numbered folder: configuration, log, sample sheets, checkpoints and,
     at the end, the weights. Ctrl-C writes a checkpoint first; --resume RUN goes on from the newest one.
 
+    Several processes: torchrun --nproc_per_node N --no-python lssl-augment train ...
+
     Settings, for example: --set classes=neutral,happiness --set objective.beta1=0.5 --set generator.width=24
     """
     from lssl_augment.models.device import resolve_device
-    from lssl_augment.training.batches import load_training_faces
     from lssl_augment.training.config import make_config, parse_settings
-    from lssl_augment.training.export import export_generator
-    from lssl_augment.training.loop import Hooks, train
-    from lssl_augment.training.objective import objective_class
-    from lssl_augment.training.run_folder import RunFolder, describe_faces
+    from lssl_augment.training.distributed import process_count, processes
+    from lssl_augment.training.parts import fit_to_processes
+    from lssl_augment.training.run_folder import RunFolder
 
     options: dict[str, Any] = {"steps": steps, "hours": hours, "seed": seed, "batch": batch, "device": device}
     options |= {"face_size_px": None if size is None else int(size)}
@@ -94,7 +98,9 @@ def train_command(
         config = run.read_config()
         if "steps" in given or "hours" in given:
             config = replace(config, steps=steps, hours=hours)
-        config = replace(config, device=resolve_device(device or config.device))
+        # Of several processes each had its own CUDA device, and the first wrote the configuration.
+        before = config.device.partition(":")[0] if config.processes > 1 else config.device
+        config = replace(config, device=resolve_device(device or before))
         config = config if pack is None else replace(config, pack=str(pack))
     else:
         if pack is None:
@@ -102,6 +108,24 @@ def train_command(
         given["device"] = resolve_device(device or "auto")
         config = make_config(preset, {"pack": str(pack), **parse_settings(settings), **given})
 
+    with processes(config.device) as own_device:
+        config = replace(config, device=own_device)
+        if resume is None:
+            config = replace(config, processes=process_count())
+        else:
+            config = fit_to_processes(config)
+        return _train(config, out, run if resume is not None else None, dry_run)
+
+
+def _train(config: TrainConfig, out: Path, resumed: RunFolder | None, dry_run: bool) -> int:
+    from lssl_augment.training.batches import load_training_faces
+    from lssl_augment.training.distributed import process_rank
+    from lssl_augment.training.export import export_generator
+    from lssl_augment.training.loop import Hooks, train
+    from lssl_augment.training.objective import objective_class
+    from lssl_augment.training.run_folder import RunFolder, describe_faces
+
+    first = process_rank() == 0
     splits_path = config.splits or None
     faces = load_training_faces(
         config.pack, config.face_size_px, config.classes, splits=splits_path, fold=config.fold
@@ -110,17 +134,25 @@ def train_command(
     total = config.total_steps(len(faces), cls.faces_per_step(config))
     objective = cls(config, faces)
     if dry_run:
-        _print_plan(config.to_json(), describe_faces(faces), total, config.hours)
+        if first:
+            _print_plan(config.to_json(), describe_faces(faces), total, config.hours)
         return 0
-    if resume is None:
+    if resumed is None:
         run = RunFolder.create(out, config, faces, _command_line())
     else:
+        run = resumed
         run.check_faces(faces)
-        run.write_config(config)
-    click.echo(f"{run.path}: {len(faces)} faces on {config.device}", err=True)
+        if first:
+            run.write_config(config)
+    again = resumed is not None
+    if not first:
+        result = train(objective, config, run, total_steps=total, resume=again)
+        return 130 if result.interrupted else 0
+    several = f", {config.processes} processes" if config.processes > 1 else ""
+    click.echo(f"{run.path}: {len(faces)} faces on {config.device}{several}", err=True)
     with _Bar(total, config.hours) as bar:
         hooks = Hooks(on_step=bar.step, on_warning=bar.say)
-        result = train(objective, config, run, total_steps=total, resume=resume is not None, hooks=hooks)
+        result = train(objective, config, run, total_steps=total, resume=again, hooks=hooks)
     if result.interrupted:
         go_on = f"lssl-augment train --resume {shlex.quote(str(run.path))}"
         click.echo(f"interrupted at step {result.step}; go on with: {go_on}", err=True)

@@ -157,6 +157,10 @@ class FaceSampler:
 
     def next(self) -> FaceBatch:
         """The next batch, on the CPU."""
+        return self.take(*self.draw())
+
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows ``(B,)`` int64 of the next batch and which of them are mirrored ``(B,)`` bool, for :meth:`take`."""
         rows, flips = [], []
         missing = self.batch
         while missing:
@@ -168,7 +172,7 @@ class FaceSampler:
             flips.append(self._flips[part])
             self.position += len(rows[-1])
             missing -= len(rows[-1])
-        return self.take(np.concatenate(rows), np.concatenate(flips))
+        return np.concatenate(rows), np.concatenate(flips)
 
     def take(self, rows: np.ndarray, flipped: np.ndarray | None = None) -> FaceBatch:
         """The batch of given rows ``(B,)``, mirrored where ``flipped`` ``(B,)`` says so."""

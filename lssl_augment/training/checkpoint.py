@@ -105,6 +105,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 class CheckpointFolder:
     """The checkpoints of one run: ``step-00001000.safetensors`` and so on, the newest ``keep`` of them.
 
+    Beside them, where a run has a metric to go by, ``best-00000500.safetensors``, the best so far.
+
     Args:
         folder: created when the first checkpoint is written.
         keep: how many to keep, at least 1.
@@ -124,6 +126,20 @@ class CheckpointFolder:
         path = write_checkpoint(self.folder / f"step-{step:08d}.safetensors", state)
         for old in self.paths()[: -self.keep]:
             old.unlink()
+        return path
+
+    def best(self) -> Path | None:
+        """The best checkpoint; None where none was written."""
+        paths = sorted(self.folder.glob("best-*.safetensors"))
+        return paths[-1] if paths else None
+
+    def write_best(self, step: int, state: dict[str, Any]) -> Path:
+        """Write a checkpoint better than all before it, then delete the best until now."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = write_checkpoint(self.folder / f"best-{step:08d}.safetensors", state)
+        for old in self.folder.glob("best-*.safetensors"):
+            if old != path:
+                old.unlink()
         return path
 
     def read_newest(self) -> dict[str, Any]:

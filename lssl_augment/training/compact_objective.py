@@ -36,8 +36,10 @@ from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.critic_augment import critic_augment
+from lssl_augment.training.distributed import average_gradients, process_rank
 from lssl_augment.training.objective import Preview, Release
 from lssl_augment.training.pairs import expression_zone, gaussian_blur, pseudo_source
+from lssl_augment.training.parts import part_generator
 from lssl_augment.training.shapes import fit_expression_shapes
 from lssl_augment.training.textures import fit_expression_textures
 
@@ -103,6 +105,11 @@ class CompactObjective:
             )
         if "neutral" not in faces.vocabulary.names:
             raise DataError(f"the compact preset needs neutral faces; classes are {', '.join(faces.vocabulary.names)}")
+        if config.accumulate != 1:
+            raise DataError(
+                f"the compact preset does not accumulate gradients; got accumulate={config.accumulate}; "
+                "train in several processes, or with a smaller batch"
+            )
         self.config = config
         self.numbers = from_mapping(CompactNumbers, config.objective)
         self.faces = faces
@@ -226,7 +233,7 @@ class CompactObjective:
     def step(self, progress: float, step_index: int) -> Mapping[str, float | Tensor]:
         """Critic and generator once each; everything drawn depends on (seed, step) alone."""
         nums, net = self.numbers, self.generator
-        rng = np.random.Generator(np.random.Philox(key=[self.config.seed, step_index]))
+        rng = part_generator(self.config.seed, step_index, process_rank())
         torch_rng = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         for name, base in (("generator", nums.lr_generator), ("critic", nums.lr_critic)):
             for group in self.optimizers[name].param_groups:
@@ -321,6 +328,7 @@ class CompactObjective:
             log["bidirectional"] = bi.detach()
         self.optimizers["generator"].zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(net)
         grad = nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         self.optimizers["generator"].step()
         for p in critic.parameters():
@@ -350,6 +358,7 @@ class CompactObjective:
         loss = hinge_real + hinge_fake + self.numbers.lambda_cls * cls_real
         self.optimizers["critic"].zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(critic)
         self.optimizers["critic"].step()
         return {
             "critic_real": hinge_real.detach(), "critic_fake": hinge_fake.detach(), "cls_real": cls_real.detach(),

@@ -41,6 +41,8 @@ _POSITIVE = (
     "hours",
     "epochs",
     "batch",
+    "accumulate",
+    "processes",
     "log_every_steps",
     "sheet_every_steps",
     "checkpoint_every_steps",
@@ -64,13 +66,20 @@ class TrainConfig:
         device: ``cpu``, ``cuda``, ``cuda:1`` …
         precision: ``fp32`` or ``bf16`` (autocast; penalties, losses and weights stay float32).
         channels_last: memory format of networks and faces.
+        deterministic: only algorithms that repeat to the last digit; an operation that has none is an error.
+        compile: compile the generator with ``torch.compile``; the first steps take long.
         steps, hours: where to end; at most one of them. ``epochs`` counts when there is neither.
         epochs: passes over the training faces.
-        batch: faces a batch.
+        batch: faces a batch, or of each part of one where ``accumulate`` or ``processes`` is above 1.
+        accumulate: parts that each process takes one after another before a step of the optimiser; N parts learn
+            what one batch N times as large would teach, in the memory of one.
+        processes: how many train together; set from what ``torchrun`` started, not by hand.
         balanced: draw every class equally often instead of as often as it occurs.
         ema_decay: of the released average of the generator.
         log_every_steps, sheet_every_steps, checkpoint_every_steps, checkpoint_every_minutes: how often.
         keep_checkpoints: the newest so many are kept.
+        best_metric: name of a value of the log; the checkpoint with the best one so far is kept too. Empty: none.
+        best_is: ``highest`` or ``lowest``.
         sheet_sources: rows of a sample sheet.
         tensorboard: write TensorBoard scalars too.
         generator, critic: numbers of the networks that differ from the preset's.
@@ -90,10 +99,14 @@ class TrainConfig:
     device: str = "cpu"
     precision: str = "fp32"
     channels_last: bool = True
+    deterministic: bool = False
+    compile: bool = False
     steps: int | None = None
     hours: float | None = None
     epochs: float = 200.0
     batch: int = 8
+    accumulate: int = 1
+    processes: int = 1
     balanced: bool = False
     ema_decay: float = 0.999
     log_every_steps: int = 20
@@ -101,6 +114,8 @@ class TrainConfig:
     checkpoint_every_steps: int = 1000
     checkpoint_every_minutes: float = 20.0
     keep_checkpoints: int = 3
+    best_metric: str = ""
+    best_is: str = "highest"
     sheet_sources: int = 8
     tensorboard: bool = True
     generator: dict[str, Number] = field(default_factory=dict)
@@ -113,6 +128,8 @@ class TrainConfig:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")
         if self.precision not in _PRECISIONS:
             raise DataError(f"precision must be one of {', '.join(_PRECISIONS)}; got {self.precision!r}")
+        if self.best_is not in ("highest", "lowest"):
+            raise DataError(f"best_is must be highest or lowest; got {self.best_is!r}")
         if self.fold is not None and (self.fold < 0 or not self.splits):
             raise DataError(f"fold counts from 0 and needs splits, a split file; got {self.fold} of {self.splits!r}")
         if not 0 <= self.ema_decay < 1:
@@ -130,10 +147,12 @@ class TrainConfig:
         return find_preset(self.preset).with_numbers(self.generator, self.critic)
 
     def total_steps(self, faces: int, faces_per_step: int) -> int | None:
-        """Steps until the end; None when hours decide."""
+        """Steps until the end, for the faces a step takes in a part; None when hours decide."""
         if self.hours is not None:
             return None
-        return self.steps if self.steps is not None else math.ceil(self.epochs * faces / faces_per_step)
+        if self.steps is not None:
+            return self.steps
+        return math.ceil(self.epochs * faces / (faces_per_step * self.accumulate * self.processes))
 
     def to_json(self) -> str:
         """As indented JSON."""

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from lssl_augment.errors import TrainingError
 from lssl_augment.training.checkpoint import CheckpointFolder
 from lssl_augment.training.config import TrainConfig
+from lssl_augment.training.distributed import check_same_weights, exchange, process_count, process_rank, wait_for_all
 from lssl_augment.training.ema import Ema
 from lssl_augment.training.metrics_log import Means, MetricsLog
+from lssl_augment.training.modes import compile_generator, deterministic
 from lssl_augment.training.objective import Objective
 from lssl_augment.training.run_folder import RunFolder
 from lssl_augment.training.sheets import condition_sensitivity, write_sheet
@@ -53,7 +55,7 @@ class TrainResult:
         step: steps done in all.
         seconds: time spent in all.
         interrupted: a signal ended it before its time.
-        checkpoint: the newest.
+        checkpoint: the newest; best: the best by ``config.best_metric``, None where there is none.
         generator: the averaged generator.
         stats: last means of the losses and the last condition sensitivity.
     """
@@ -64,6 +66,7 @@ class TrainResult:
     checkpoint: Path
     generator: nn.Module
     stats: dict[str, float]
+    best: Path | None = None
 
 
 class _Run:
@@ -71,7 +74,10 @@ class _Run:
 
     def __init__(self, objective: Objective, config: TrainConfig, folder: RunFolder) -> None:
         self.objective = objective
+        self.config = config
         self.folder = folder
+        self.first = process_rank() == 0
+        self.best: float | None = None
         self.checkpoints = CheckpointFolder(folder.path / "checkpoints", config.keep_checkpoints)
         self.ema = Ema(objective.generator, config.ema_decay)
         self.means = Means()
@@ -84,9 +90,13 @@ class _Run:
     def seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self.started
 
-    def save(self) -> Path:
+    def save(self, *, best: bool = False) -> None:
+        """Write a checkpoint; called in every process, written by the first."""
         for name, module in self.objective.modules.items():
             _check_finite(name, module, self.step, self.checkpoints)
+        check_same_weights(self.objective.modules.items(), self.step)
+        if not self.first:
+            return
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -96,8 +106,20 @@ class _Run:
             "modules": {name: m.state_dict() for name, m in self.objective.modules.items()},
             "optimizers": {name: o.state_dict() for name, o in self.objective.optimizers.items()},
             "objective": self.objective.state_dict(),
+            "best": self.best,
         }
-        return self.checkpoints.write(self.step, state)
+        (self.checkpoints.write_best if best else self.checkpoints.write)(self.step, state)
+
+    def is_best(self, values: Mapping[str, float]) -> bool:
+        """Whether new log values hold the best of ``config.best_metric`` so far; remembers it."""
+        value = values.get(self.config.best_metric)
+        if value is None or not math.isfinite(value):
+            return False
+        sign = 1 if self.config.best_is == "highest" else -1
+        if self.best is not None and sign * value <= sign * self.best:
+            return False
+        self.best = value
+        return True
 
     def load(self) -> None:
         state = self.checkpoints.read_newest()
@@ -113,7 +135,7 @@ class _Run:
             raise TrainingError(
                 f"the checkpoint in {self.checkpoints.folder} is of another configuration: {error}"
             ) from error
-        self.stats = dict(state["stats"])
+        self.stats, self.best = dict(state["stats"]), state.get("best")
         self.step, self.seconds_before = int(state["step"]), float(state["seconds"])
 
 
@@ -146,10 +168,20 @@ def train(
         OSError: the folder cannot be written.
     """
     hooks = hooks or Hooks()
+    with deterministic(config.deterministic):
+        return _train(objective, config, folder, total_steps, resume, hooks)
+
+
+def _train(
+    objective: Objective, config: TrainConfig, folder: RunFolder, total_steps: int | None, resume: bool, hooks: Hooks
+) -> TrainResult:
     run = _Run(objective, config, folder)
     if resume:
         run.load()
-    log = MetricsLog(folder.path, run.step, tensorboard=config.tensorboard)
+    device = torch.device(config.device)
+    if config.compile:
+        compile_generator(objective.generator, device)
+    log = MetricsLog(folder.path, run.step, tensorboard=config.tensorboard) if run.first else None
     limit_s = (config.hours or 0.0) * 3600
     run.started = saved_at = time.monotonic()
     saved_step = run.step if resume else -1
@@ -160,23 +192,41 @@ def train(
     with _signals() as stop:
         try:
             # Read once a step: a run that ends by the clock must not end between two looks, its last log unwritten.
-            share = progress()
-            while share < 1.0 and not stop.is_set():
+            _, (share,) = exchange([], [progress()], device)
+            stopping = False
+            while share < 1.0 and not stopping:
                 values = _floats(objective.step(share, run.step))
                 run.step += 1
+                # Every process goes by the same means, the first one's clock, and a signal that any of them got.
+                minutes = (time.monotonic() - saved_at) / 60
+                (stopped, *means), (share, minutes) = exchange(
+                    [float(stop.is_set()), *values.values()], [progress(), minutes], device
+                )
+                stopping, values = stopped > 0, dict(zip(values, means, strict=True))
                 _check_losses(values, run.step, run.checkpoints)
                 run.ema.update(objective.generator)
                 run.means.add(values)
-                share = progress()
                 hooks.on_step(run.step, share, values)
+                # A signal that came meanwhile, from the caller's own hook for example, need not wait for a step.
+                stopping = stopping or (process_count() == 1 and stop.is_set())
                 done = share >= 1.0
-                if run.step % config.log_every_steps == 0 or done:
-                    means = run.means.take()
-                    run.stats.update(means)
-                    log.write(run.step, {**means, "seconds": round(run.seconds, 3)})
-                if run.step % config.sheet_every_steps == 0 or done:
-                    _look(run, log, hooks)
-                minutes = (time.monotonic() - saved_at) / 60
+                logging = run.step % config.log_every_steps == 0 or done
+                looking = run.step % config.sheet_every_steps == 0 or done
+                fresh: dict[str, float] = {}
+                if logging:
+                    fresh.update(run.means.take())
+                    if log is not None:
+                        log.write(run.step, {**fresh, "seconds": round(run.seconds, 3)})
+                if looking and log is not None:
+                    fresh.update(_look(run, log, hooks))
+                run.stats.update(fresh)
+                if config.best_metric and (looking or logging):
+                    _, (better,) = exchange([], [float(run.is_best(fresh))], device)
+                    if better:
+                        run.save(best=True)
+                    elif looking and run.first and run.best is None:
+                        names = ", ".join(run.stats)
+                        hooks.on_warning(f"best_metric: the log has no {config.best_metric!r} so far; it has {names}")
                 if (
                     run.step % config.checkpoint_every_steps == 0
                     or minutes >= config.checkpoint_every_minutes
@@ -186,13 +236,17 @@ def train(
             if saved_step != run.step:
                 run.save()
         finally:
-            log.close()
+            if log is not None:
+                log.close()
+    wait_for_all()
     interrupted = share < 1.0
     newest = run.checkpoints.paths()[-1]
-    return TrainResult(run.step, run.seconds, interrupted, newest, run.ema.module, dict(run.stats))
+    best = run.checkpoints.best()
+    return TrainResult(run.step, run.seconds, interrupted, newest, run.ema.module, dict(run.stats), best)
 
 
-def _look(run: _Run, log: MetricsLog, hooks: Hooks) -> None:
+def _look(run: _Run, log: MetricsLog, hooks: Hooks) -> dict[str, float]:
+    """Draw a sheet and measure it; returns what was measured."""
     preview = run.objective.preview(run.ema.module)
     write_sheet(run.folder.path / "sheets" / f"step-{run.step:08d}.png", preview)
     found = condition_sensitivity(preview)
@@ -200,11 +254,11 @@ def _look(run: _Run, log: MetricsLog, hooks: Hooks) -> None:
         "sensitivity/between_targets_grey": found.between_targets_grey,
         "sensitivity/from_source_grey": found.from_source_grey,
     }
-    run.stats.update(values)
     warning = found.warning()
     log.write(run.step, values if warning is None else {**values, "warning": warning})
     if warning is not None:
         hooks.on_warning(f"step {run.step}: {warning}")
+    return values
 
 
 def _floats(losses: Mapping[str, float | Tensor]) -> dict[str, float]:

@@ -44,6 +44,10 @@ class Objective(Protocol):
 
     All randomness is drawn from generators of its own, whose state (or the step they are keyed on) is in
     :meth:`state_dict`, so that a resumed run repeats the rest of the first one exactly.
+
+    To train in several processes, it works on its own :class:`~lssl_augment.training.parts.Parts` of each batch and
+    averages gradients before each optimiser step (:func:`lssl_augment.training.parts.update` does both), and its
+    state is the same in all of them.
     """
 
     #: Every network with weights that change, by name; ``generator`` is one of them.
@@ -92,7 +96,7 @@ class ObjectiveClass(Protocol):
         ...
 
     def faces_per_step(self, config: TrainConfig) -> int:
-        """Training faces that one step takes in, which is how epochs become steps."""
+        """Training faces that one part of a step takes in, which is how epochs become steps."""
         ...
 
 

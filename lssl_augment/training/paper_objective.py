@@ -21,6 +21,7 @@ from lssl_augment.training import losses
 from lssl_augment.training.batches import FaceBatch, FaceSampler, TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.objective import Preview, Release
+from lssl_augment.training.parts import Parts, update
 
 __all__ = ["PaperObjective", "PaperOptions", "learning_rate_factor", "preview_rows"]
 
@@ -117,8 +118,9 @@ class PaperObjective:
             name: torch.optim.Adam(module.parameters(), lr=self.options.lr, betas=betas)
             for name, module in self.modules.items()
         }
+        self.parts = Parts.of(config)
         self.sampler = FaceSampler(
-            faces, config.batch, config.seed, flip=self.options.flip, balanced=config.balanced
+            faces, config.batch * self.parts.total, config.seed, flip=self.options.flip, balanced=config.balanced
         )
         self.random = torch.Generator().manual_seed(config.seed)
         self._preview = self.sampler.take(preview_rows(faces.labels, config.sheet_sources))
@@ -142,11 +144,12 @@ class PaperObjective:
                 group["lr"] = lr
         values: dict[str, Tensor] = {}
         for _ in range(options.critic_steps):
-            images, sides, own = self._pairs(self.sampler.next())
-            targets = self._targets(len(images))
-            values.update(self._critic_step(images, sides, own, targets))
-        values.update(self._generator_step(images, sides, own, targets))
-        return {**{name: value.detach() for name, value in values.items()}, "lr": lr}
+            parts = self._draw()
+            values.update(update("critic", self._critic, self.optimizers["critic"], parts, self._critic_terms))
+        values.update(
+            update("generator", self._generator, self.optimizers["generator"], parts, self._generator_terms)
+        )
+        return {**values, "lr": lr}
 
     def preview(self, generator: nn.Module) -> Preview:
         """Every class as target, for faces of each class in turn."""
@@ -181,31 +184,40 @@ class PaperObjective:
         self.sampler.load_state_dict(state["sampler"])
         self.random.set_state(state["random"])
 
-    def _critic_step(self, x: Tensor, s: Tensor, own: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+    def _draw(self) -> list[tuple[Tensor, ...]]:
+        """This process's parts of the next batch: faces, side images, own and target attributes, shares."""
+        rows, flipped = self.sampler.draw()
+        targets = self._targets(len(rows))
+        shares = torch.rand(len(rows), generator=self.random).to(self.device)
+        return [
+            (*self._pairs(self.sampler.take(rows[part], flipped[part])), targets[part], shares[part])
+            for part in self.parts.slices(len(rows))
+        ]
+
+    def _critic_terms(
+        self, x: Tensor, s: Tensor, own: Tensor, target: Tensor, share: Tensor
+    ) -> Mapping[str, Tensor]:
         options = self.options
         with torch.no_grad(), self._autocast():
             fake = self._generator(x, s, target)
         with self._autocast():
             real_out = self._critic(x, s)
             fake_out = self._critic(*fake)
-        share = torch.rand(len(x), generator=self.random).to(self.device)
         between = losses.interpolate_pairs((x, s), fake, share)
         penalty = losses.gradient_penalty(lambda image, side: self._critic(image, side).src, between)
         gan = losses.wgan_loss(real_out.src, fake_out.src, penalty, options.lambda_gp)
         cls_real = losses.attribute_loss(real_out.cls, own)
-        loss = losses.critic_loss(gan, cls_real, options.lambda_cls)
-        self.optimizers["critic"].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizers["critic"].step()
         return {
-            "critic/total": loss,
+            "critic/total": losses.critic_loss(gan, cls_real, options.lambda_cls),
             "critic/gan": gan,
             "critic/penalty": penalty,
             "critic/cls_real": cls_real,
             "critic/accuracy_real": _accuracy(real_out.cls, own),
         }
 
-    def _generator_step(self, x: Tensor, s: Tensor, own: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+    def _generator_terms(
+        self, x: Tensor, s: Tensor, own: Tensor, target: Tensor, share: Tensor
+    ) -> Mapping[str, Tensor]:
         options = self.options
         self._critic.requires_grad_(False)  # its gradients would be thrown away
         with self._autocast():
@@ -214,6 +226,7 @@ class PaperObjective:
             fake_latent = self._generator.encode(*fake)
             back = self._generator.decode(fake_latent, own)
             judged = self._critic(*fake)
+        self._critic.requires_grad_(True)
         bidirectional = losses.bidirectional_loss((x, s), back, latent, fake_latent)
         identity = losses.identity_loss(fake[0], x)
         cls_fake = losses.attribute_loss(judged.cls, target)
@@ -226,10 +239,6 @@ class PaperObjective:
             lambda_cls=options.lambda_cls,
             lambda_id=options.lambda_id,
         )
-        self.optimizers["generator"].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizers["generator"].step()
-        self._critic.requires_grad_(True)
         return {
             "generator/total": loss,
             "generator/gan": -judged.src.float().mean(),

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from lssl_augment._version import __version__
 from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig
+from lssl_augment.training.distributed import describe_processes, process_rank, tell_all
 
 __all__ = ["RunFolder", "describe_faces"]
 
@@ -38,9 +40,14 @@ class RunFolder:
     def create(cls, root: str | Path, config: TrainConfig, faces: TrainingFaces, command: str) -> RunFolder:
         """Make the next numbered folder below ``root`` and write down what the run is.
 
+        Of several processes the first makes it, and the others get its path.
+
         Raises:
             OSError: the folder cannot be written.
         """
+        world = describe_processes()
+        if process_rank() > 0:
+            return cls(Path(tell_all("")))
         root = Path(root)
         root.mkdir(parents=True, exist_ok=True)
         label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{config.preset}-{faces.dataset}").strip("-")
@@ -55,8 +62,9 @@ class RunFolder:
         run = cls(path)
         run.write_config(config)
         run._write_json("data.json", describe_faces(faces))
-        run._write_json("environment.json", _environment(config.device))
+        run._write_json("environment.json", {**_environment(config.device), **world})
         (path / "command.txt").write_text(command + "\n", encoding="utf-8")
+        tell_all(str(path.resolve()))
         return run
 
     @classmethod
@@ -121,10 +129,28 @@ def describe_faces(faces: TrainingFaces) -> dict[str, Any]:
     }
 
 
+def _commit() -> str | None:
+    """Commit of the package's own checkout, with ``+changes`` where files differ from it; None when installed."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):  # no git, or not a checkout that it trusts
+        return None
+
+
 def _environment(device: str) -> dict[str, Any]:
     kind = torch.device(device).type
     return {
         "lssl_augment": __version__,
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
