@@ -47,8 +47,8 @@ def build_network(
     """A classifier: ``(B, 3, S, S)`` float in [-1, 1] → logits ``(B, num_classes)``.
 
     ``small`` is ResNet-18's plan at a narrower width, ``tiny`` the same again narrower (for tries and tests);
-    ``resnet18`` and ``resnet50`` are torchvision's; ``vgg-face`` has the VGG-16 layout; ``timm:NAME`` any network of timm. All from
-    scratch, except that ``vgg-face`` takes a file of published weights.
+    ``resnet18`` and ``resnet50`` are torchvision's; ``vgg-face`` has the VGG-16 layout; ``timm:NAME`` any network of
+    timm. All from scratch, except that ``vgg-face`` takes a file of published weights.
 
     Args:
         seed: of the initial weights; the global generators are not moved.
