@@ -23,11 +23,13 @@ COMMANDS = {
     "split": ("split", "Write the folds of a protocol to a file."),
     "train": ("train", "Train a generator on a face pack."),
     "generate": ("generate", "Write a balanced synthetic data set (HDF5)."),
+    "evaluate": ("evaluate", "Measure a generator on people its training never saw."),
     "export": ("export", "Turn a synthetic file into an image folder, WebDataset or CSV index."),
     "train-landmarks": ("train_landmarks", "Train the landmark network."),
     "train-parser": ("train_parser", "Train the face parser (skin, eyes, lips)."),
     "train-sources": ("train_sources", "Learn the statistical face model of the built-in sources."),
     "train-gate": ("train_gate", "Train the gate, the filter of synthetic faces."),
+    "train-recogniser": ("train_recogniser", "Train the recogniser that measures identity."),
     "card": ("card", "Print the card of a set of weights, or list the weights of the package."),
 }
 

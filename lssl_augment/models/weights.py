@@ -37,7 +37,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 #: What a set of weights can be.
-KINDS = ("generator", "landmarks", "gate", "faces", "parser")
+KINDS = ("generator", "landmarks", "gate", "faces", "parser", "recogniser", "judge")
 
 #: Keys the author of a card gives; ``class_names`` may be null where there are no classes.
 AUTHOR_KEYS = (

@@ -1,0 +1,175 @@
+"""What ``lssl-augment evaluate`` does: load, train or find the judges, measure, write."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lssl_augment._version import __version__
+from lssl_augment.errors import DataError
+from lssl_augment.evaluation.classifiers import TrainConfig
+from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate, evaluation_vocabulary
+from lssl_augment.evaluation.face_table import pack_table
+from lssl_augment.evaluation.identity import choose_embedder
+from lssl_augment.evaluation.judges import JUDGE_PX, Judge, judge_cache, load_judge, pack_fingerprint, train_judges
+from lssl_augment.faces.pack import FacePack
+from lssl_augment.models.bundle import load_model
+from lssl_augment.models.engine import ExpressionEngine
+from lssl_augment.models.landmark_net import load_landmark_net
+
+__all__ = ["EvaluateWish", "evaluate_weights"]
+
+
+@dataclass(frozen=True)
+class EvaluateWish:
+    """What to load for an evaluation; see ``lssl-augment evaluate --help``."""
+
+    weights: str
+    pack: Path
+    judges: int = 3
+    judge_steps: int = 500
+    judge_seed: int = 11
+    judge_files: tuple[Path, ...] = ()
+    judge_cache: Path | None = None
+    recogniser: str = "auto"
+    ablate_network: bool = False
+    device: str = "cpu"
+
+    @property
+    def command(self) -> str:
+        """The command that makes the same report, without folders."""
+        parts = ["lssl-augment evaluate", Path(self.weights).name, self.pack.name]
+        if self.judge_files:
+            parts += [f"--judge {path.name}" for path in self.judge_files]
+        else:
+            parts.append(f"--judges {self.judges} --judge-steps {self.judge_steps} --judge-seed {self.judge_seed}")
+        parts.append(f"--recogniser {Path(self.recogniser).name}")
+        if self.ablate_network:
+            parts.append("--ablate-network")
+        return " ".join(parts)
+
+
+def evaluate_weights(
+    wish: EvaluateWish,
+    config: EvaluateConfig,
+    *,
+    out: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Run :func:`~lssl_augment.evaluation.evaluate.evaluate` on stored weights and say how it was done.
+
+    Args:
+        out: JSON file to write, whole or not at all.
+
+    Raises:
+        DataError, LeakageError, WeightsError: what was asked for does not fit together.
+    """
+    began = time.monotonic()
+    pack = FacePack.open(wish.pack)
+    bundle = load_model(wish.weights, wish.device)
+    engine = ExpressionEngine(bundle, wish.device)
+    evaluation_vocabulary(engine, pack, config.split)  # said before the work, not after it
+    unseen = _unseen(bundle.card, pack)
+    bare = _without_network(wish) if wish.ablate_network else None
+    embedder = None if wish.recogniser == "none" else choose_embedder(wish.recogniser, wish.device)
+    judges = _judges(wish, pack, engine, progress)
+    report = evaluate(
+        engine,
+        pack,
+        judges,
+        embedder,
+        load_landmark_net(device=wish.device),
+        config,
+        bare=bare,
+        progress=progress,
+    )
+    report = {
+        "command": _command(wish, config),
+        "weights": Path(wish.weights).name,
+        "weights_sha256": bundle.card["sha256"],
+        "pack": {"dataset": pack.dataset, "fingerprint": pack_fingerprint(pack)},
+        "training_of_the_generator": unseen,
+        "judge_training": [{"architecture": j.card["architecture"], **j.card["training"]} for j in judges],
+        "environment": {
+            "lssl_augment": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": wish.device,
+            "threads": torch.get_num_threads(),
+        },
+        "seconds": round(time.monotonic() - began, 1),
+        **report,
+    }
+    if out is not None:
+        _write(out, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
+def _judges(
+    wish: EvaluateWish, pack: FacePack, engine: ExpressionEngine, progress: Callable[[str], None]
+) -> list[Judge]:
+    if wish.judge_files:
+        return [load_judge(path, wish.device) for path in wish.judge_files]
+    table = pack_table(pack.path, "train", engine.vocabulary, JUDGE_PX)
+    configs = [TrainConfig(steps=wish.judge_steps, seed=wish.judge_seed + i) for i in range(wish.judges)]
+
+    def tell(number: int, step: int, loss: float) -> None:
+        if step % 50 == 0 or step == wish.judge_steps:
+            progress(f"judge {number + 1} of {wish.judges}: step {step} of {wish.judge_steps}, loss {loss:.3f}")
+
+    cache = judge_cache() if wish.judge_cache is None else wish.judge_cache
+    return train_judges(table, pack_fingerprint(pack), configs, cache=cache, device=wish.device, on_step=tell)
+
+
+def _without_network(wish: EvaluateWish) -> ExpressionEngine:
+    """The first guess alone: heads that add nothing."""
+    bundle = load_model(wish.weights, wish.device)
+    heads = getattr(bundle.generator, "heads", None)
+    if not isinstance(heads, nn.Module) or not getattr(bundle.generator, "uses_geometry", False):
+        raise DataError("--ablate-network needs a generator with a first guess (preset compact)")
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.zero_()
+    return ExpressionEngine(bundle, wish.device)
+
+
+def _unseen(card: dict[str, Any], pack: FacePack) -> str:
+    """What the card says the generator was trained on: whether the split is unseen is the data's, not ours, to know."""
+    training = card.get("training")
+    told = json.dumps(training, ensure_ascii=False) if training is not None else ""
+    if pack.dataset in told:
+        return f"its card names {pack.dataset}; the training split of that data set is what it should have seen"
+    return f"its card does not name {pack.dataset}"
+
+
+def _command(wish: EvaluateWish, config: EvaluateConfig) -> str:
+    classes = ",".join(config.source_classes) or "all"
+    return (
+        f"{wish.command} --split {config.split} --sources {config.sources} --per-subject {config.per_subject} "
+        f"--source-classes {classes} --seed {config.seed}"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

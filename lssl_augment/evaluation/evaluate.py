@@ -1,0 +1,299 @@
+"""The whole evaluation of a generator on people its training never saw: one call, one report.
+
+Measured are label fidelity (judges), identity, distance of the distributions (KID), landmark displacement, sharpness,
+and all of it by apparent skin tone. Nothing here is compared across networks that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import DataError
+from lssl_augment.evaluation.displacement import direction_table, measure
+from lssl_augment.evaluation.edits import Edits, Engine, choose_sources, edit_sources, resize
+from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart, pack_table
+from lssl_augment.evaluation.identity import Embedder, identity_table
+from lssl_augment.evaluation.judges import JUDGE_PX, Judge
+from lssl_augment.evaluation.kid import kid, penultimate
+from lssl_augment.evaluation.skin_tone import GROUPS, ita_deg, tone_group
+from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.faces.pack import FacePack
+from lssl_augment.models.landmark_net import LandmarkNet
+
+__all__ = ["EvaluateConfig", "evaluate", "evaluation_vocabulary", "sharpness"]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is drawn and how much.
+
+    Args:
+        split: of the pack, with people the training never saw.
+        sources: faces to edit. per_subject: so many of a person at most (0: any number).
+        source_classes: expressions the sources show; empty: all the generator knows.
+        seed: of sources, donors and pairs.
+        kid_size, kid_subsets: faces of a subset, and subsets.
+    """
+
+    split: str = "test"
+    sources: int = 200
+    per_subject: int = 2
+    source_classes: tuple[str, ...] = ()
+    seed: int = 0
+    kid_size: int = 100
+    kid_subsets: int = 50
+
+    def __post_init__(self) -> None:
+        for name, least in (("sources", 1), ("per_subject", 0), ("seed", 0), ("kid_size", 2), ("kid_subsets", 1)):
+            if getattr(self, name) < least:
+                raise DataError(f"{name} must be at least {least}; got {getattr(self, name)}")
+
+
+def evaluation_vocabulary(engine: Engine, pack: FacePack, split: str) -> Vocabulary:
+    """The generator's classes; each must have real faces in the training split and in ``split`` of the pack."""
+    mapping = engine.vocabulary.mapping_from(pack.vocabulary)
+    for wanted in ("train", split):
+        rows = pack.select(split=wanted)
+        there = {mapping.get(int(label), -1) for label in np.asarray(pack.labels)[rows]}
+        missing = [name for i, name in enumerate(engine.vocabulary.names) if i not in there]
+        if missing:
+            raise DataError(
+                f"{pack.path.name} has no face of {', '.join(missing)} in split {wanted!r}; the generator knows "
+                f"{', '.join(engine.vocabulary.names)}, so judges need faces of each"
+            )
+    return engine.vocabulary
+
+
+def evaluate(
+    engine: Engine,
+    pack: FacePack,
+    judges: Sequence[Judge],
+    embedder: Embedder | None,
+    landmarks: LandmarkNet,
+    config: EvaluateConfig,
+    *,
+    bare: Engine | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """All measures, as plain numbers.
+
+    Args:
+        engine: the generator. bare: the same without its network (its first guess alone), judged for comparison.
+        judges: trained on the training split of real faces, in the engine's vocabulary.
+        embedder: None: identity is left out.
+        landmarks: finds the landmarks of results, sources and real faces alike.
+
+    Raises:
+        DataError, LeakageError: the pack does not fit, or a person is in the training split too.
+    """
+    names = evaluation_vocabulary(engine, pack, config.split).names
+    for judge in judges:
+        if judge.vocabulary.names != names:
+            raise DataError(f"a judge knows {', '.join(judge.vocabulary.names)}; the generator {', '.join(names)}")
+    test = pack_table(pack.path, config.split, engine.vocabulary, engine.face_size_px)
+    if config.split != "train":
+        check_subjects_apart(test, _subjects_only(pack, engine.vocabulary))
+    rows = choose_sources(
+        pack,
+        engine.vocabulary,
+        split=config.split,
+        count=config.sources,
+        classes=config.source_classes,
+        per_subject=config.per_subject,
+        seed=config.seed,
+    )
+    progress(f"editing {len(rows)} faces")
+    edits = edit_sources(engine, pack, rows, config.seed)
+    progress("judging")
+    hits = [judge.says(edits.images) == edits.targets for judge in judges]
+    report: dict[str, Any] = {
+        "classes": list(names),
+        "split": config.split,
+        "sources": len(rows),
+        "source_subjects": len(set(edits.subjects.tolist())),
+        "sources_by_class": {n: int((edits.labels == c).sum()) for c, n in enumerate(names)},
+        "real_faces": test.counts,
+        "settings": {**asdict(config), "source_classes": list(config.source_classes)},
+        "label_fidelity": fidelity_table(judges, hits, edits, test),
+    }
+    if bare is not None:
+        progress("judging the first guess without the network")
+        plain = edit_sources(bare, pack, rows, config.seed)
+        plain_hits = [judge.says(plain.images) == plain.targets for judge in judges]
+        report["without_network"] = {
+            "label_fidelity": _by_class(plain_hits, plain.targets, names),
+            "sharpness_ratio": _quartiles(_sharpness_ratio(plain)),
+        }
+    passes = None
+    if embedder is not None:
+        progress("identity")
+        report["identity"], passes = _identity(embedder, pack, config, edits, engine.face_size_px, names)
+    progress("KID")
+    report["kid"] = kid_table(judges[0], edits, test, config)
+    progress("landmarks")
+    report["displacement"] = _displacement(landmarks, edits, test, names)
+    ratio = _sharpness_ratio(edits)
+    report["sharpness_ratio"] = _quartiles(ratio)
+    report["skin_tone"] = _by_tone(pack, edits, landmarks, hits, passes, ratio)
+    report["sex_and_age"] = "no label in the pack: not measured"
+    return report
+
+
+def fidelity_table(judges: Sequence[Judge], hits: Sequence[Tensor], edits: Edits, test: FaceTable) -> dict[str, Any]:
+    """Share named as the target, of edits and of real faces of the class; mean and sd over judges."""
+    said = [judge.says(test.images) == test.labels for judge in judges]
+    made, real = _by_class(hits, edits.targets, test.classes), _by_class(said, test.labels, test.classes)
+    share = made["balanced"]["mean"] / real["balanced"]["mean"] if real["balanced"]["mean"] else float("nan")
+    return {"edits": made, "real": real, "edits_over_real": round(share, 4), "judges": len(judges)}
+
+
+def _by_class(hits: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    table = np.array([[_mean(hit[labels == c]) for c in range(len(names))] for hit in hits])
+    balanced = np.nanmean(table, axis=1)
+    each = {n: _spread(table[:, c]) for c, n in enumerate(names) if not np.isnan(table[:, c]).any()}
+    return {**each, "balanced": _spread(balanced)}
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.float().mean()) if len(values) else float("nan")
+
+
+def _spread(values: np.ndarray) -> dict[str, float | None]:
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return {"mean": round(float(values.mean()), 4), "sd": None if sd is None else round(sd, 4)}
+
+
+def kid_table(judge: Judge, edits: Edits, test: FaceTable, config: EvaluateConfig) -> dict[str, Any]:
+    """KID of edits to real faces of the target class, beside real to real: halves of the class, split by person."""
+    real = penultimate(judge.network, resize(test.images, JUDGE_PX))
+    made = penultimate(judge.network, resize(edits.images, JUDGE_PX))
+    labels, targets = test.labels.numpy(), edits.targets.numpy()
+    rng = np.random.default_rng([config.seed, 11])
+    people = np.unique(test.subjects)
+    half = dict(zip(people.tolist(), (rng.permutation(len(people)) % 2).tolist(), strict=True))
+    side = np.array([half[s] for s in test.subjects.tolist()])
+    table: dict[str, Any] = {
+        "features": "penultimate layer of the first judge (a classifier of expressions); not comparable with "
+        "published KID, which takes Inception features",
+    }
+    for c, name in enumerate(test.classes):
+        mine, first, second = real[labels == c], real[(labels == c) & (side == 0)], real[(labels == c) & (side == 1)]
+        if min(len(mine), int((targets == c).sum())) < 2:
+            continue
+        options = {"size": config.kid_size, "subsets": config.kid_subsets, "seed": config.seed}
+        row: dict[str, Any] = {"edits_to_real": _rounded(asdict(kid(made[targets == c], mine, **options)))}
+        if min(len(first), len(second)) >= 2:
+            row["real_to_real"] = _rounded(asdict(kid(first, second, **options)))
+        table[name] = row
+    return table
+
+
+def sharpness(images: Tensor) -> np.ndarray:
+    """Variance of the Laplacian of the grey face within its middle three quarters, ``(N,)``; faces are uint8."""
+    edge = images.shape[-1] // 8
+    inner = slice(edge, images.shape[-1] - edge)
+    grey = images.float().mean(1).numpy()
+    return np.array([cv2.Laplacian(g, cv2.CV_32F)[inner, inner].var() for g in grey])
+
+
+def _sharpness_ratio(edits: Edits) -> np.ndarray:
+    source = np.maximum(sharpness(edits.sources), 1e-6)
+    return np.asarray(sharpness(edits.images) / source[edits.origin.numpy()])
+
+
+def _identity(
+    embedder: Embedder, pack: FacePack, config: EvaluateConfig, edits: Edits, size_px: int, names: tuple[str, ...]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Over all people of the split, labelled or not: pairs are what is needed."""
+    rows = pack.select(split=config.split)
+    parts = [np.asarray(pack.images[rows[i : i + 256]]) for i in range(0, len(rows), 256)]
+    faces = resize(torch.from_numpy(np.concatenate(parts)).permute(0, 3, 1, 2).contiguous(), size_px)
+    local = Edits(
+        edits.sources,
+        edits.labels,
+        np.searchsorted(rows, edits.rows),
+        edits.subjects,
+        edits.images,
+        edits.targets,
+        edits.origin,
+    )
+    return identity_table(embedder, faces, np.asarray(pack.subjects)[rows], local, names, config.seed)
+
+
+@torch.no_grad()
+def _points68(landmarks: LandmarkNet, images: Tensor) -> np.ndarray:
+    device = next(landmarks.parameters()).device
+    parts = [landmarks.aligned(part.to(device).float() / 127.5 - 1).cpu() for part in images.split(128)]
+    return torch.cat(parts).numpy()[:, SPARSE_FROM_DENSE, :2]
+
+
+def _displacement(landmarks: LandmarkNet, edits: Edits, test: FaceTable, names: tuple[str, ...]) -> dict[str, Any]:
+    # At most so many real faces of a class: a mean needs no more.
+    keep = torch.cat([torch.nonzero(test.labels == c).flatten()[:300] for c in range(len(names))])
+    table = direction_table(
+        names,
+        measure(_points68(landmarks, edits.sources)),
+        edits.labels.numpy(),
+        measure(_points68(landmarks, edits.images)),
+        edits.targets.numpy(),
+        edits.origin.numpy(),
+        measure(_points68(landmarks, test.images[keep])),
+        test.labels[keep].numpy(),
+    )
+    return {target: {name: _rounded(row) for name, row in rows.items()} for target, rows in table.items()}
+
+
+@torch.no_grad()
+def _by_tone(
+    pack: FacePack,
+    edits: Edits,
+    landmarks: LandmarkNet,
+    hits: Sequence[Tensor],
+    passes: np.ndarray | None,
+    ratio: np.ndarray,
+) -> dict[str, Any]:
+    device = next(landmarks.parameters()).device
+    dense = landmarks.aligned(edits.sources.to(device).float() / 127.5 - 1).cpu().numpy()
+    size = edits.sources.shape[-1]
+    if pack.landmarks_dense is not None:
+        dense = np.stack([pack.landmarks_dense[int(r)] for r in edits.rows]) * (size / pack.face_size_px)
+    images = edits.sources.permute(0, 2, 3, 1).numpy()
+    group = np.array([tone_group(angle) for angle in ita_deg(images, dense)])
+    origin, targets = edits.origin.numpy(), edits.targets.numpy()
+    correct = np.mean([hit.numpy() for hit in hits], axis=0)
+    table: dict[str, Any] = {"measure": "ITA of the median skin pixel of the photograph, in uncontrolled light"}
+    for name in (*GROUPS, "unknown"):
+        rows = np.flatnonzero(group[origin] == name)
+        if not len(rows):
+            continue
+        each = [correct[rows][targets[rows] == c].mean() for c in np.unique(targets[rows])]
+        table[name] = {
+            "sources": int((group == name).sum()),
+            "label_fidelity": round(float(np.mean(each)), 4),
+            "identity_above_threshold": None if passes is None else round(float(passes[rows].mean()), 4),
+            "sharpness_ratio_median": round(float(np.median(ratio[rows])), 4),
+        }
+    return table
+
+
+def _subjects_only(pack: FacePack, vocabulary: Vocabulary) -> FaceTable:
+    """The training people of a pack, without their faces."""
+    subjects = np.asarray(pack.subjects)[pack.select(split="train")]
+    empty = torch.zeros(len(subjects), dtype=torch.int64)
+    return FaceTable(empty, empty, subjects, vocabulary.names)
+
+
+def _quartiles(values: np.ndarray) -> list[float]:
+    return [round(float(v), 3) for v in np.percentile(values, [25, 50, 75])]
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}

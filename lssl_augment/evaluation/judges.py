@@ -1,0 +1,152 @@
+"""Judges: classifiers of real faces that say what an edited face shows.
+
+A judge sees the real faces of the training subjects alone, with ordinary augmentation and balanced classes. It takes no
+part in training a generator or in filtering its faces, or the score would say how well it agrees with itself; weights
+of another kind (a gate's) are refused as a judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import WeightsError
+from lssl_augment.evaluation.batches import BatchSource
+from lssl_augment.evaluation.classifiers import TrainConfig, build_classifier, predict, train_classifier
+from lssl_augment.evaluation.edits import resize
+from lssl_augment.evaluation.face_table import FaceTable
+from lssl_augment.faces.pack import FacePack
+from lssl_augment.models.weights import read_weights, write_weights
+
+__all__ = ["JUDGE_PX", "Judge", "judge_cache", "load_judge", "pack_fingerprint", "train_judges"]
+
+#: Side of the faces a judge sees.
+JUDGE_PX = 64
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier and where it came from.
+
+    Args:
+        network: in eval mode. vocabulary: what its logits stand for. card: as stored beside its weights.
+    """
+
+    network: nn.Module
+    vocabulary: Vocabulary
+    card: dict[str, Any]
+
+    def says(self, images: Tensor) -> Tensor:
+        """Label it gives each uint8 face ``(N, 3, S, S)`` of any size, ``(N,)`` int64 in its vocabulary."""
+        return predict(self.network, resize(images, JUDGE_PX)).argmax(1)
+
+
+def judge_cache() -> Path:
+    """Folder where trained judges are kept: ``LSSL_AUGMENT_CACHE/judges``, else in the user's cache folder."""
+    cache = os.environ.get("LSSL_AUGMENT_CACHE")
+    if not cache:
+        cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lssl_augment")
+    return Path(cache).expanduser() / "judges"
+
+
+def pack_fingerprint(pack: FacePack) -> str:
+    """sha256 of a pack's columns (faces differ where landmarks differ): which judges belong to it."""
+    digest = hashlib.sha256(json.dumps([pack.dataset, list(pack.vocabulary.names), pack.face_size_px]).encode())
+    for column in (pack.subjects, pack.files, pack.split):
+        digest.update("\n".join(np.asarray(column).tolist()).encode())
+    digest.update(np.ascontiguousarray(pack.labels, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(pack.landmarks, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def train_judges(
+    table: FaceTable,
+    fingerprint: str,
+    configs: Sequence[TrainConfig],
+    *,
+    cache: Path | None,
+    device: str | torch.device = "cpu",
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> list[Judge]:
+    """One judge a configuration, taken from the cache where it has been trained before.
+
+    Args:
+        table: real faces of training subjects at :data:`JUDGE_PX`.
+        fingerprint: of their pack (:func:`pack_fingerprint`).
+        cache: folder; None: nothing is kept.
+        on_step: called with (number of the judge, steps done, loss); not for judges from the cache.
+
+    A judge read from the cache gives the same answers as the run that trained it: both use the stored float32 values.
+    """
+    judges = []
+    for number, config in enumerate(configs):
+        key = _key(table, fingerprint, config)
+        path = None if cache is None else cache / f"judge-{key[:20]}.safetensors"
+        if path is not None and path.is_file():
+            judges.append(load_judge(path, device))
+            continue
+
+        def tell(step: int, loss: float, number: int = number) -> None:
+            if on_step is not None:
+                on_step(number, step, loss)
+
+        source = BatchSource(table, _BATCH, balanced=True, augmented=True)
+        network = train_classifier(source, len(table.classes), config, device, tell)
+        card = _card(table, fingerprint, config)
+        if path is not None:
+            tensors = network.state_dict()
+            floats = {name: torch.float32 for name, tensor in tensors.items() if tensor.is_floating_point()}
+            write_weights(path, tensors, card, dtypes=floats)
+        judges.append(Judge(network, Vocabulary(table.classes), card))
+    return judges
+
+
+def load_judge(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Judge:
+    """A stored judge.
+
+    Raises:
+        WeightsError: everything ``read_weights`` refuses, weights of another kind (a gate is no judge) among it.
+    """
+    tensors, card = read_weights(path, "judge")
+    try:
+        vocabulary = Vocabulary(tuple(card["class_names"]))
+        network = _build(len(vocabulary), TrainConfig(**card["architecture"]))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: the tensors and the card do not describe a judge ({error})") from error
+    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Judge(network.eval().requires_grad_(False), vocabulary, card)
+
+
+def _build(classes: int, config: TrainConfig) -> nn.Module:
+    return build_classifier(classes, config.width, config.seed)
+
+
+def _key(table: FaceTable, fingerprint: str, config: TrainConfig) -> str:
+    told = [fingerprint, list(table.classes), table.counts, JUDGE_PX, _BATCH, asdict(config)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _card(table: FaceTable, fingerprint: str, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "kind": "judge",
+        "architecture": asdict(config),
+        "class_names": list(table.classes),
+        "face_size_px": JUDGE_PX,
+        "training": {"pack_fingerprint": fingerprint, "faces": table.counts, "batch": _BATCH, "seed": config.seed},
+        "metrics": {},
+        "licence": "as the face pack it was trained on",
+        "intended_use": "Judging edited faces. Not for filtering them, and not for inferring what a person feels.",
+    }

@@ -1,0 +1,143 @@
+"""The report of an evaluation as a table for people; every number in it is in the JSON too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["report_text"]
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """Plain text of what :func:`lssl_augment.evaluation.evaluate.evaluate` returns."""
+    lines = [
+        f"{report['sources']} faces of {report['source_subjects']} people of split {report['split']!r}, each edited to "
+        "every other expression",
+        *_fidelity(report),
+        *_identity(report.get("identity")),
+        *_kid(report["kid"]),
+        *_displacement(report["displacement"]),
+        "",
+        f"Sharpness, result over source (variance of the Laplacian), quartiles: {_three(report['sharpness_ratio'])}",
+        *_tone(report["skin_tone"]),
+        f"By sex and age: {report['sex_and_age']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _fidelity(report: Mapping[str, Any]) -> list[str]:
+    table = report["label_fidelity"]
+    bare = report.get("without_network")
+    header = ["named as the target", "edits", "real faces"]
+    columns = [table["edits"], table["real"]]
+    if bare is not None:
+        header.append("first guess alone")
+        columns.append(bare["label_fidelity"])
+    rows = [
+        [name, *(_percent(column.get(name)) for column in columns)]
+        for name in (*report["classes"], "balanced")
+        if any(name in column for column in columns)
+    ]
+    note = (
+        f"Judged by {table['judges']} classifiers of real training faces (they took no part in training or filtering); "
+        f"edits over real, balanced: {100 * table['edits_over_real']:.1f} %"
+    )
+    lines = ["", *_grid([header, *rows]), note]
+    if bare is not None:
+        lines.append(f"Sharpness of the first guess alone, quartiles: {_three(bare['sharpness_ratio'])}")
+    return lines
+
+
+def _identity(table: Mapping[str, Any] | None) -> list[str]:
+    if table is None:
+        return ["", "Identity: not measured"]
+    verified = table["verification"]
+    rows = [
+        ["cosine, quartiles", "25 %", "50 %", "75 %"],
+        *(
+            [told, *(f"{v:.3f}" for v in table[key])]
+            for told, key in (
+                ("source and result", "source_to_result"),
+                ("two photos of one person", "same_person"),
+                ("two people", "two_people"),
+            )
+        ),
+    ]
+    lines = ["", *_grid(rows), f"Recogniser: {table['recogniser']}"]
+    lines.append(
+        f"On people it never saw: AUROC {verified['auroc']:.3f}; of pairs of one person it accepts "
+        f"{100 * verified['tar_1e3']:.1f} % at 0.1 % false accepts, {100 * verified['tar_1e2']:.1f} % at 1 %"
+    )
+    lines.append(
+        f"Results above the threshold of 0.1 % false accepts ({table['threshold']:.3f}) with their source: "
+        f"{100 * table['above_threshold']:.1f} %"
+    )
+    if "another_photo" in table:
+        other = table["another_photo"]
+        lines.append(
+            f"With another photo of the person: results {100 * other['result_above_threshold']:.1f} %, their sources "
+            f"{100 * other['source_above_threshold']:.1f} % ({other['results']} results)"
+        )
+    return lines
+
+
+def _kid(table: Mapping[str, Any]) -> list[str]:
+    rows = [["KID, mean ± sd over subsets", "edits to real", "real to real", "faces a subset"]]
+    for name, row in table.items():
+        if name == "features":
+            continue
+        real = row.get("real_to_real")
+        sizes = str(row["edits_to_real"]["size"]) + ("" if real is None else f" / {real['size']}")
+        rows.append([name, _kid_value(row["edits_to_real"]), "–" if real is None else _kid_value(real), sizes])
+    return ["", *_grid(rows), f"Features: {table['features']}"]
+
+
+def _kid_value(row: Mapping[str, Any]) -> str:
+    return f"{row['mean']:.3f} ± {row['sd']:.3f}"
+
+
+def _displacement(table: Mapping[str, Any]) -> list[str]:
+    rows = [["landmarks (eye distances)", "wanted", "right way", "mean move", "real classes"]]
+    for target, measures in table.items():
+        for name, row in measures.items():
+            wanted = "up" if row["expected"] > 0 else "down"
+            share = f"{100 * row['right_way']:.1f} %"
+            rows.append([f"{target}: {name}", wanted, share, f"{row['mean_move']:+.4f}", f"{row['real_move']:+.4f}"])
+    return ["", *_grid(rows)] if len(rows) > 1 else ["", "Landmark displacement: no class with a known direction"]
+
+
+def _tone(table: Mapping[str, Any]) -> list[str]:
+    rows = [["apparent skin tone", "sources", "label fidelity", "identity", "sharpness ratio"]]
+    for name, row in table.items():
+        if name == "measure":
+            continue
+        identity = row["identity_above_threshold"]
+        rows.append(
+            [
+                name,
+                str(row["sources"]),
+                f"{100 * row['label_fidelity']:.1f} %",
+                "–" if identity is None else f"{100 * identity:.1f} %",
+                f"{row['sharpness_ratio_median']:.2f}",
+            ]
+        )
+    return ["", *_grid(rows), f"Skin tone: {table['measure']}"]
+
+
+def _percent(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "–"
+    spread = "" if value["sd"] is None else f" ± {100 * value['sd']:.1f}"
+    return f"{100 * value['mean']:.1f}{spread} %"
+
+
+def _three(values: list[float]) -> str:
+    return ", ".join(f"{v:.2f}" for v in values)
+
+
+def _grid(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
