@@ -19,5 +19,8 @@ lssl-augment train-sources "$out/lfw.h5" --out "$out/faces.safetensors"
 lssl-augment train-gate "$out/lfw.h5" --further "$out/fer2013.h5" --steps 1800 --batch-size 96 --seed 0 \
     --out "$out/gate.safetensors"
 
+# Measures identity in `evaluate`; no part of training or filtering.
+lssl-augment train-recogniser "$out/lfw.h5" --steps 1800 --batch-size 96 --seed 0 --out "$out/recogniser.safetensors"
+
 lssl-augment train "$out/lfw.h5" --preset compact --steps 2400 --batch 12 --seed 0 --out "$out/runs" \
     --set precision=bf16 --set classes=neutral,happiness,surprise,anger,sadness --set ema_decay=0.998

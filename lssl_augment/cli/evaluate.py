@@ -36,7 +36,10 @@ __all__ = ["evaluate_command"]
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of sources, donors and pairs.")
 @click.option("--judges", type=click.IntRange(min=1), default=3, show_default=True, help="Judges to train.")
 @click.option(
-    "--judge-steps", type=click.IntRange(min=1), default=500, show_default=True, help="Optimiser steps of each judge."
+    "--judge-steps", type=click.IntRange(min=1), default=400, show_default=True, help="Optimiser steps of each judge."
+)
+@click.option(
+    "--judge-network", default="resnet18", show_default=True, help="resnet18, small, tiny, vgg-face or timm:NAME."
 )
 @click.option("--judge-seed", type=click.IntRange(min=0), default=11, show_default=True, help="Of the first judge.")
 @click.option(
@@ -72,6 +75,7 @@ def evaluate_command(
     seed: int,
     judges: int,
     judge_steps: int,
+    judge_network: str,
     judge_seed: int,
     judge_files: tuple[Path, ...],
     judge_cache: Path | None,
@@ -97,6 +101,7 @@ def evaluate_command(
         pack=pack,
         judges=judges,
         judge_steps=judge_steps,
+        judge_network=judge_network,
         judge_seed=judge_seed,
         judge_files=judge_files,
         judge_cache=judge_cache,

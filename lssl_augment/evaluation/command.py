@@ -17,11 +17,10 @@ from torch import nn
 
 from lssl_augment._version import __version__
 from lssl_augment.errors import DataError
-from lssl_augment.evaluation.classifiers import TrainConfig
+from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate, evaluation_vocabulary
-from lssl_augment.evaluation.face_table import pack_table
 from lssl_augment.evaluation.identity import choose_embedder
-from lssl_augment.evaluation.judges import JUDGE_PX, Judge, judge_cache, load_judge, pack_fingerprint, train_judges
+from lssl_augment.evaluation.judges import Judge, judge_cache, load_judge, pack_fingerprint, train_judges
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.bundle import load_model
 from lssl_augment.models.engine import ExpressionEngine
@@ -37,7 +36,8 @@ class EvaluateWish:
     weights: str
     pack: Path
     judges: int = 3
-    judge_steps: int = 500
+    judge_network: str = "resnet18"
+    judge_steps: int = 400
     judge_seed: int = 11
     judge_files: tuple[Path, ...] = ()
     judge_cache: Path | None = None
@@ -53,6 +53,7 @@ class EvaluateWish:
             parts += [f"--judge {path.name}" for path in self.judge_files]
         else:
             parts.append(f"--judges {self.judges} --judge-steps {self.judge_steps} --judge-seed {self.judge_seed}")
+            parts.append(f"--judge-network {self.judge_network}")
         parts.append(f"--recogniser {Path(self.recogniser).name}")
         if self.ablate_network:
             parts.append("--ablate-network")
@@ -122,15 +123,17 @@ def _judges(
 ) -> list[Judge]:
     if wish.judge_files:
         return [load_judge(path, wish.device) for path in wish.judge_files]
-    table = pack_table(pack.path, "train", engine.vocabulary, JUDGE_PX)
-    configs = [TrainConfig(steps=wish.judge_steps, seed=wish.judge_seed + i) for i in range(wish.judges)]
+    configs = [
+        ClassifierConfig(name=wish.judge_network, steps=wish.judge_steps, seed=wish.judge_seed + i)
+        for i in range(wish.judges)
+    ]
 
     def tell(number: int, step: int, loss: float) -> None:
         if step % 50 == 0 or step == wish.judge_steps:
             progress(f"judge {number + 1} of {wish.judges}: step {step} of {wish.judge_steps}, loss {loss:.3f}")
 
     cache = judge_cache() if wish.judge_cache is None else wish.judge_cache
-    return train_judges(table, pack_fingerprint(pack), configs, cache=cache, device=wish.device, on_step=tell)
+    return train_judges(pack, engine.vocabulary, configs, cache=cache, device=wish.device, on_step=tell)
 
 
 def _without_network(wish: EvaluateWish) -> ExpressionEngine:

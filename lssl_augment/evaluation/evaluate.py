@@ -7,7 +7,7 @@ and all of it by apparent skin tone. Nothing here is compared across networks th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from lssl_augment.attributes import Vocabulary
+from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.displacement import direction_table, measure
 from lssl_augment.evaluation.edits import Edits, Engine, choose_sources, edit_sources, resize
-from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart, pack_table
+from lssl_augment.evaluation.face_table import FaceTable
 from lssl_augment.evaluation.identity import Embedder, identity_table
 from lssl_augment.evaluation.judges import JUDGE_PX, Judge
 from lssl_augment.evaluation.kid import kid, penultimate
@@ -98,9 +99,11 @@ def evaluate(
     for judge in judges:
         if judge.vocabulary.names != names:
             raise DataError(f"a judge knows {', '.join(judge.vocabulary.names)}; the generator {', '.join(names)}")
-    test = pack_table(pack.path, config.split, engine.vocabulary, engine.face_size_px)
     if config.split != "train":
-        check_subjects_apart(test, _subjects_only(pack, engine.vocabulary))
+        _check_apart(pack, config.split)
+    progress(f"reading split {config.split}")
+    everyone = _read_split(pack, config.split, engine.face_size_px)
+    test = _labelled(everyone, pack, config.split, engine.vocabulary)
     rows = choose_sources(
         pack,
         engine.vocabulary,
@@ -135,7 +138,7 @@ def evaluate(
     passes = None
     if embedder is not None:
         progress("identity")
-        report["identity"], passes = _identity(embedder, pack, config, edits, engine.face_size_px, names)
+        report["identity"], passes = _identity(embedder, everyone, pack, config, edits, names)
     progress("KID")
     report["kid"] = kid_table(judges[0], edits, test, config)
     progress("landmarks")
@@ -209,22 +212,35 @@ def _sharpness_ratio(edits: Edits) -> np.ndarray:
     return np.asarray(sharpness(edits.images) / source[edits.origin.numpy()])
 
 
+def _read_split(pack: FacePack, split: str, size_px: int) -> Tensor:
+    """All faces of a split, labelled or not, ``(M, 3, S, S)`` uint8; identity needs people, not labels."""
+    rows = pack.select(split=split)
+    parts = [
+        resize(torch.from_numpy(np.asarray(pack.images[rows[i : i + 256]])).permute(0, 3, 1, 2), size_px)
+        for i in range(0, len(rows), 256)
+    ]
+    return torch.cat(parts).contiguous()
+
+
+def _labelled(faces: Tensor, pack: FacePack, split: str, vocabulary: Vocabulary) -> FaceTable:
+    rows = pack.select(split=split)
+    mapping = vocabulary.mapping_from(pack.vocabulary)
+    labels = torch.tensor([mapping.get(int(label), -1) for label in np.asarray(pack.labels)[rows]])
+    keep = labels >= 0
+    return FaceTable(faces[keep], labels[keep], np.asarray(pack.subjects)[rows[keep.numpy()]], vocabulary.names)
+
+
+def _check_apart(pack: FacePack, split: str) -> None:
+    subjects = np.asarray(pack.subjects)
+    train, unseen = pack.select(split="train"), pack.select(split=split)
+    check_apart(subjects[train].tolist(), subjects[unseen].tolist(), "in the training split")
+
+
 def _identity(
-    embedder: Embedder, pack: FacePack, config: EvaluateConfig, edits: Edits, size_px: int, names: tuple[str, ...]
+    embedder: Embedder, faces: Tensor, pack: FacePack, config: EvaluateConfig, edits: Edits, names: tuple[str, ...]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Over all people of the split, labelled or not: pairs are what is needed."""
     rows = pack.select(split=config.split)
-    parts = [np.asarray(pack.images[rows[i : i + 256]]) for i in range(0, len(rows), 256)]
-    faces = resize(torch.from_numpy(np.concatenate(parts)).permute(0, 3, 1, 2).contiguous(), size_px)
-    local = Edits(
-        edits.sources,
-        edits.labels,
-        np.searchsorted(rows, edits.rows),
-        edits.subjects,
-        edits.images,
-        edits.targets,
-        edits.origin,
-    )
+    local = replace(edits, rows=np.searchsorted(rows, edits.rows))
     return identity_table(embedder, faces, np.asarray(pack.subjects)[rows], local, names, config.seed)
 
 
@@ -282,13 +298,6 @@ def _by_tone(
             "sharpness_ratio_median": round(float(np.median(ratio[rows])), 4),
         }
     return table
-
-
-def _subjects_only(pack: FacePack, vocabulary: Vocabulary) -> FaceTable:
-    """The training people of a pack, without their faces."""
-    subjects = np.asarray(pack.subjects)[pack.select(split="train")]
-    empty = torch.zeros(len(subjects), dtype=torch.int64)
-    return FaceTable(empty, empty, subjects, vocabulary.names)
 
 
 def _quartiles(values: np.ndarray) -> list[float]:

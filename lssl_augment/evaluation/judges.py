@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import WeightsError
 from lssl_augment.evaluation.batches import BatchSource
-from lssl_augment.evaluation.classifiers import TrainConfig, build_classifier, predict, train_classifier
+from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
 from lssl_augment.evaluation.edits import resize
-from lssl_augment.evaluation.face_table import FaceTable
+from lssl_augment.evaluation.face_table import FaceTable, pack_table
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.weights import read_weights, write_weights
 
@@ -72,9 +72,9 @@ def pack_fingerprint(pack: FacePack) -> str:
 
 
 def train_judges(
-    table: FaceTable,
-    fingerprint: str,
-    configs: Sequence[TrainConfig],
+    pack: FacePack,
+    vocabulary: Vocabulary,
+    configs: Sequence[ClassifierConfig],
     *,
     cache: Path | None,
     device: str | torch.device = "cpu",
@@ -83,16 +83,17 @@ def train_judges(
     """One judge a configuration, taken from the cache where it has been trained before.
 
     Args:
-        table: real faces of training subjects at :data:`JUDGE_PX`.
-        fingerprint: of their pack (:func:`pack_fingerprint`).
+        pack: its training split is what they learn; it is read only when a judge must be trained.
+        vocabulary: expressions to tell apart.
         cache: folder; None: nothing is kept.
         on_step: called with (number of the judge, steps done, loss); not for judges from the cache.
 
     A judge read from the cache gives the same answers as the run that trained it: both use the stored float32 values.
     """
-    judges = []
+    fingerprint, judges = pack_fingerprint(pack), []
+    table: FaceTable | None = None
     for number, config in enumerate(configs):
-        key = _key(table, fingerprint, config)
+        key = _key(vocabulary, fingerprint, config)
         path = None if cache is None else cache / f"judge-{key[:20]}.safetensors"
         if path is not None and path.is_file():
             judges.append(load_judge(path, device))
@@ -102,6 +103,8 @@ def train_judges(
             if on_step is not None:
                 on_step(number, step, loss)
 
+        if table is None:
+            table = pack_table(pack.path, "train", vocabulary, JUDGE_PX)
         source = BatchSource(table, _BATCH, balanced=True, augmented=True)
         network = train_classifier(source, len(table.classes), config, device, tell)
         card = _card(table, fingerprint, config)
@@ -122,7 +125,7 @@ def load_judge(path: str | os.PathLike[str], device: str | torch.device = "cpu")
     tensors, card = read_weights(path, "judge")
     try:
         vocabulary = Vocabulary(tuple(card["class_names"]))
-        network = _build(len(vocabulary), TrainConfig(**card["architecture"]))
+        network = _build(len(vocabulary), ClassifierConfig(**card["architecture"]))
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: the tensors and the card do not describe a judge ({error})") from error
@@ -130,16 +133,16 @@ def load_judge(path: str | os.PathLike[str], device: str | torch.device = "cpu")
     return Judge(network.eval().requires_grad_(False), vocabulary, card)
 
 
-def _build(classes: int, config: TrainConfig) -> nn.Module:
-    return build_classifier(classes, config.width, config.seed)
+def _build(classes: int, config: ClassifierConfig) -> nn.Module:
+    return build_network(config.name, classes, config.seed, config.face_size_px)
 
 
-def _key(table: FaceTable, fingerprint: str, config: TrainConfig) -> str:
-    told = [fingerprint, list(table.classes), table.counts, JUDGE_PX, _BATCH, asdict(config)]
+def _key(vocabulary: Vocabulary, fingerprint: str, config: ClassifierConfig) -> str:
+    told = [fingerprint, list(vocabulary.names), JUDGE_PX, _BATCH, asdict(config)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _card(table: FaceTable, fingerprint: str, config: TrainConfig) -> dict[str, Any]:
+def _card(table: FaceTable, fingerprint: str, config: ClassifierConfig) -> dict[str, Any]:
     return {
         "kind": "judge",
         "architecture": asdict(config),

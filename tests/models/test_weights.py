@@ -243,8 +243,8 @@ def test_names_and_paths(tmp_path: Path) -> None:
         find_weights(tmp_path / "nowhere.safetensors", "gate")
     with pytest.raises(WeightsError, match="is a folder"):
         find_weights(tmp_path, "gate")
-    with pytest.raises(WeightsError, match="unknown kind of weights 'judge'"):
-        find_weights("gate", "judge")
+    with pytest.raises(WeightsError, match="unknown kind of weights 'umpire'"):
+        find_weights("gate", "umpire")
     with pytest.raises(TypeError, match="a name or a path; got int"):
         find_weights(3, "gate")  # type: ignore[arg-type]
 
