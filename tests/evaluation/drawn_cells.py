@@ -22,7 +22,7 @@ def draw_faces(fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def draw_cell(
-    folder: Path, arm: str, *, fold: int = 0, seed: int = 0, skill: float = 1.0, **changes: Any
+    folder: Path, arm: str, *, fold: int = 0, seed: int = 0, skill: float = 1.0, prefix: str = "", **changes: Any
 ) -> dict[str, Any]:
     """Write one cell; ``skill`` is how far the logit of the right class stands out."""
     labels, subjects, files = draw_faces(fold)
@@ -33,6 +33,7 @@ def draw_cell(
     amount = changes.get("amount")
     name = f"cells/{arm.replace(' ', '-').replace('<', '')}-{amount}-{changes.get('regime', 'all')}-{fold}-{seed}.npz"
     (folder / "cells").mkdir(parents=True, exist_ok=True)
+    files = np.char.add(prefix, files)
     np.savez(folder / name, probabilities=probabilities, labels=labels, subjects=subjects, files=files)
     record = {
         "schema_version": 1,

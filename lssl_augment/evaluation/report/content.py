@@ -168,6 +168,7 @@ def _sheets(regimes: Sequence[Regime], folder: Path) -> list[Block]:
 def _left_out(regimes: Sequence[Regime], left_out: Sequence[str]) -> list[Block]:
     notes = list(dict.fromkeys([*left_out, *(str(n) for c in _cells(regimes) for n in c.record.get("notes") or ())]))
     for regime in regimes:
+        notes += [f"{regime_title(regime)}: {note}" for note in regime.notes]
         cells = [cell for arm in regime.arms.values() for cell in arm.cells]
         folds, seeds = {str(c.key[0]) for c in cells}, {c.key[1] for c in cells}
         if len(seeds) < 5:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,9 +10,70 @@ from lssl_augment.errors import DataError
 from lssl_augment.evaluation.statistics.cell_metrics import BINS, CELL_METRICS, confidence_bins
 from lssl_augment.evaluation.statistics.results import Cell
 
-__all__ = ["bootstrap_metrics", "paired_bootstrap"]
+__all__ = ["Resampler", "check_same_faces", "paired_bootstrap", "same_faces"]
 
 _AUROC_BLOCK = 64
+
+
+class Resampler:
+    """Draws test subjects and seeds again; what was computed for a cell is kept for the next comparison.
+
+    A draw takes, in every fold, as many test subjects as there are, with replacement and with all of their faces, and
+    as many seeds as there are, with replacement; the metric of each (fold, seed) is taken and averaged.
+
+    Args:
+        draws: bootstrap samples. level: coverage. seed: of the draws.
+    """
+
+    def __init__(self, draws: int = 1000, level: float = 0.95, seed: int = 0) -> None:
+        if draws < 2 or not 0 < level < 1:
+            raise DataError(f"draws must be at least 2 and level in (0, 1); got {draws} and {level}")
+        self._draws, self._level, self._seed = draws, level, seed
+        self._weights: dict[tuple[str, bytes], np.ndarray] = {}
+        self._values: dict[int, tuple[Cell, dict[str, np.ndarray]]] = {}
+
+    def weights(self, cell: Cell) -> np.ndarray:
+        """How often each of the cell's faces is in each draw, ``(draws, N)`` float32; the same within a fold."""
+        fold, subjects = str(cell.key[0]), cell.subjects.tobytes()
+        if (fold, subjects) not in self._weights:
+            people, person = np.unique(cell.subjects, return_inverse=True)
+            own = np.random.default_rng([self._seed, 0, *fold.encode()])
+            picked = own.multinomial(len(people), np.full(len(people), 1 / len(people)), size=self._draws)
+            self._weights[fold, subjects] = picked.astype(np.float32)[:, person]
+        return self._weights[fold, subjects]
+
+    def values(self, cell: Cell) -> dict[str, np.ndarray]:
+        """Each metric of each draw, ``(draws,)`` float64; NaN where it is not defined."""
+        known = self._values.get(id(cell))
+        if known is None:  # the cell is kept too, so that its id stays its own
+            known = self._values[id(cell)] = cell, _weighted(cell, self.weights(cell))
+        return known[1]
+
+    def interval(self, arm: Sequence[Cell], baseline: Sequence[Cell] | None = None) -> dict[str, tuple[float, float]]:
+        """See :func:`paired_bootstrap`."""
+        ours = {cell.key: cell for cell in arm}
+        theirs = ours if baseline is None else {cell.key: cell for cell in baseline}
+        keys = [key for key in ours if key in theirs]
+        if not keys:
+            raise DataError("the two arms share no fold and seed, so they cannot be compared")
+        for key in keys:
+            check_same_faces(ours[key], theirs[key])
+        own = np.random.default_rng([self._seed, 1])
+        seeds = sorted({key[1] for key in keys})
+        chosen = own.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=self._draws)
+        counts = chosen[:, [seeds.index(key[1]) for key in keys]].astype(np.float64)
+        ends = [(1 - self._level) / 2, (1 + self._level) / 2]
+        out = {}
+        for name in CELL_METRICS:
+            table = np.stack([self.values(ours[key])[name] for key in keys], axis=1)
+            if baseline is not None:
+                table = table - np.stack([self.values(theirs[key])[name] for key in keys], axis=1)
+            known = np.isfinite(table)
+            total = (counts * known).sum(1)
+            mean = (counts * np.where(known, table, 0)).sum(1)[total > 0] / total[total > 0]
+            low, high = np.quantile(mean, ends) if len(mean) else (np.nan, np.nan)
+            out[name] = float(low), float(high)
+        return out
 
 
 def paired_bootstrap(
@@ -26,13 +86,11 @@ def paired_bootstrap(
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the arm's metrics, or of their differences from a baseline's.
 
-    A draw takes, in every fold, as many test subjects as there are, with replacement and with all of their faces, and
-    as many seeds as there are, with replacement; the metric of each (fold, seed) is taken and averaged. Arm and
-    baseline see the same draws, and only (fold, seed) pairs that both have.
+    Arm and baseline see the same draws, and only (fold, seed) pairs that both have.
 
     Args:
         arm: its cells. baseline: the other's, None: intervals of the arm itself.
-        draws: bootstrap samples. level: coverage. seed: of the draws.
+        draws, level, seed: see :class:`Resampler`.
 
     Returns:
         Metric → (lower, upper).
@@ -40,64 +98,21 @@ def paired_bootstrap(
     Raises:
         DataError: when no (fold, seed) is shared, or the test faces of a pair differ.
     """
-    if draws < 2 or not 0 < level < 1:
-        raise DataError(f"draws must be at least 2 and level in (0, 1); got {draws} and {level}")
-    ours = {cell.key: cell for cell in arm}
-    theirs = ours if baseline is None else {cell.key: cell for cell in baseline}
-    keys = [key for key in ours if key in theirs]
-    if not keys:
-        raise DataError("the two arms share no fold and seed, so they cannot be compared")
-    for key in keys:
-        check_same_faces(ours[key], theirs[key])
-    weights = draw_subjects({key: ours[key] for key in keys}, draws, seed)
-    values = bootstrap_metrics([ours[key] for key in keys], weights)
-    if baseline is not None:
-        other = bootstrap_metrics([theirs[key] for key in keys], weights)
-        values = {name: values[name] - other[name] for name in values}
-    own = np.random.default_rng([seed, 1])
-    seeds = sorted({key[1] for key in keys})
-    chosen = own.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
-    counts = chosen[:, [seeds.index(key[1]) for key in keys]].astype(np.float64)
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    out = {}
-    for name, table in values.items():
-        known = np.isfinite(table)
-        total = (counts * known).sum(1)
-        mean = (counts * np.where(known, table, 0)).sum(1)[total > 0] / total[total > 0]
-        low, high = np.quantile(mean, ends) if len(mean) else (np.nan, np.nan)
-        out[name] = float(low), float(high)
-    return out
+    return Resampler(draws, level, seed).interval(arm, baseline)
+
+
+def same_faces(one: Cell, other: Cell) -> bool:
+    """Whether both cells were tested on the same faces in the same order."""
+    return np.array_equal(one.files, other.files) and np.array_equal(one.labels, other.labels)
 
 
 def check_same_faces(one: Cell, other: Cell) -> None:
     """``DataError`` unless both cells were tested on the same faces in the same order."""
-    if len(one.files) != len(other.files) or (one.files != other.files).any() or (one.labels != other.labels).any():
+    if not same_faces(one, other):
         raise DataError(
             f"{one.arm} and {other.arm} were tested on other faces in fold {one.key[0]}, seed {one.key[1]}: "
             "they cannot be compared"
         )
-
-
-def draw_subjects(cells: Mapping[Any, Cell], draws: int, seed: int) -> list[np.ndarray]:
-    """For each cell the weight of each of its faces in each draw, ``(draws, N)`` float32; the same within a fold."""
-    folds: dict[Any, np.ndarray] = {}
-    out = []
-    for (fold, _), cell in cells.items():
-        if fold not in folds:
-            people, person = np.unique(cell.subjects, return_inverse=True)
-            own = np.random.default_rng([seed, 0, len(folds)])
-            picked = own.multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
-            folds[fold] = picked.astype(np.float32)[:, person]
-        if folds[fold].shape[1] != len(cell.labels):
-            raise DataError(f"fold {fold} has other test faces from seed to seed")
-        out.append(folds[fold])
-    return out
-
-
-def bootstrap_metrics(cells: Sequence[Cell], weights: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Each metric of each draw of each cell, ``(draws, cells)`` float64; NaN where it is not defined."""
-    columns = [_weighted(cell, weight) for cell, weight in zip(cells, weights, strict=True)]
-    return {name: np.stack([column[name] for column in columns], axis=1) for name in CELL_METRICS}
 
 
 def _weighted(cell: Cell, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lssl_augment.errors import DataError
-from lssl_augment.evaluation.statistics.bootstrap import check_same_faces, paired_bootstrap
+from lssl_augment.evaluation.statistics.bootstrap import Resampler, same_faces
 from lssl_augment.evaluation.statistics.cell_metrics import CELL_METRICS
 from lssl_augment.evaluation.statistics.paired_tests import (
     McNemar,
@@ -95,6 +95,7 @@ class Regime:
         baseline: name of the arm that others are tested against: ``balanced``, or without it the best without
             synthetic faces; None when there is neither.
         best_real: the arm without synthetic faces with the highest balanced accuracy.
+        notes: which comparisons were not made, and why.
     """
 
     protocol: str
@@ -106,41 +107,46 @@ class Regime:
     arms: dict[str, ArmSummary]
     baseline: str | None
     best_real: str | None
+    notes: tuple[str, ...] = ()
 
 
 def summarise_cells(cells: Sequence[Cell], *, draws: int = 1000, seed: int = 0) -> list[Regime]:
     """One summary for each (protocol, data set, regime, classifier), in the order of first appearance.
 
+    Arms that were tested on other faces (where a judge scores generated faces) are not compared; a note says so.
+
     Raises:
-        DataError: when arms to be compared were tested on other faces, or name other classes.
+        DataError: when the cells of a regime name different classes.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         r = cell.record
         key = r["protocol"], r["dataset"], bool(r.get("simulated")), r["regime"], r["classifier"]
         groups.setdefault(key, []).append(cell)
-    return [_regime(key, group, draws, seed) for key, group in groups.items()]
+    return [_regime(key, group, Resampler(draws, seed=seed)) for key, group in groups.items()]
 
 
-def _regime(key: tuple[Any, ...], cells: list[Cell], draws: int, seed: int) -> Regime:
+def _regime(key: tuple[Any, ...], cells: list[Cell], resampler: Resampler) -> Regime:
     classes = cells[0].classes
     if any(cell.classes != classes for cell in cells):
         raise DataError(f"regime {key[3]!r} mixes cells of different classes")
     by_arm: dict[str, list[Cell]] = {}
     for cell in cells:
         by_arm.setdefault(cell.arm, []).append(cell)
-    arms = {name: _arm(name, group, draws, seed) for name, group in by_arm.items()}
+    arms = {name: _arm(name, group, resampler) for name, group in by_arm.items()}
     real = [arm for arm in arms.values() if not arm.synthetic]
     best = max(real, key=lambda arm: arm.mean[PRIMARY]).name if real else None
     baseline = BASELINE if BASELINE in arms else best
-    to_baseline = _gaps(arms, baseline, draws, seed)
-    to_best = to_baseline if best == baseline else _gaps(arms, best, draws, seed)
+    to_baseline = _gaps(arms, baseline, resampler)
+    to_best = to_baseline if best == baseline else _gaps(arms, best, resampler)
     arms = {n: replace(arm, to_baseline=to_baseline.get(n), to_best_real=to_best.get(n)) for n, arm in arms.items()}
     protocol, dataset, simulated, name, classifier = key
-    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best)
+    missing = [n for n in arms if baseline is not None and n != baseline and n not in to_baseline]
+    notes = tuple(f"{n} was tested on other faces, folds or seeds than {baseline}: not compared." for n in missing)
+    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best, notes)
 
 
-def _arm(name: str, cells: list[Cell], draws: int, seed: int) -> ArmSummary:
+def _arm(name: str, cells: list[Cell], resampler: Resampler) -> ArmSummary:
     values = {m: np.array([cell.record["metrics"].get(m, np.nan) for cell in cells], float) for m in CELL_METRICS}
     classes = cells[0].classes
     count = len(classes)
@@ -153,30 +159,28 @@ def _arm(name: str, cells: list[Cell], draws: int, seed: int) -> ArmSummary:
         tuple(cells),
         {m: float(v.mean()) for m, v in values.items()},
         {m: _sd(v) for m, v in values.items()},
-        paired_bootstrap(cells, None, draws=draws, seed=seed),
+        resampler.interval(cells),
         _by_class([cell.record.get("recall", {}) for cell in cells], classes),
         _by_class([cell.record.get("precision", {}) for cell in cells], classes),
         confusion,
     )
 
 
-def _gaps(arms: Mapping[str, ArmSummary], other: str | None, draws: int, seed: int) -> dict[str, Gap]:
+def _gaps(arms: Mapping[str, ArmSummary], other: str | None, resampler: Resampler) -> dict[str, Gap]:
     if other is None:
         return {}
     gaps = {}
     for name, arm in arms.items():
-        if name != other and {c.key for c in arm.cells} & {c.key for c in arms[other].cells}:
-            gaps[name] = _gap(arm, arms[other], draws, seed)
+        pairs = _pairs(arm, arms[other])
+        if name != other and pairs and all(same_faces(ours, theirs) for ours, theirs in pairs):
+            gaps[name] = _gap(arm, arms[other], resampler)
     ranks = holm({name: gap.wilcoxon.p for name, gap in gaps.items()})
     faces = holm({name: gap.mcnemar.p for name, gap in gaps.items()})
     return {n: replace(gap, wilcoxon_holm=ranks[n], mcnemar_holm=faces[n]) for n, gap in gaps.items()}
 
 
-def _gap(arm: ArmSummary, other: ArmSummary, draws: int, seed: int) -> Gap:
-    theirs = {cell.key: cell for cell in other.cells}
-    pairs = [(cell, theirs[cell.key]) for cell in arm.cells if cell.key in theirs]
-    for ours, base in pairs:
-        check_same_faces(ours, base)
+def _gap(arm: ArmSummary, other: ArmSummary, resampler: Resampler) -> Gap:
+    pairs = _pairs(arm, other)
     steps = {
         m: np.array([a.record["metrics"].get(m, np.nan) - b.record["metrics"].get(m, np.nan) for a, b in pairs])
         for m in CELL_METRICS
@@ -190,11 +194,17 @@ def _gap(arm: ArmSummary, other: ArmSummary, draws: int, seed: int) -> Gap:
         len(pairs),
         {m: float(v.mean()) for m, v in steps.items()},
         {m: _sd(v) for m, v in steps.items()},
-        paired_bootstrap(arm.cells, other.cells, draws=draws, seed=seed),
+        resampler.interval(arm.cells, other.cells),
         wilcoxon(steps[PRIMARY]),
         tests,
         mcnemar_counts(sum(t.gained for t in tests.values()), sum(t.lost for t in tests.values())),
     )
+
+
+def _pairs(arm: ArmSummary, other: ArmSummary) -> list[tuple[Cell, Cell]]:
+    """Cells of both that share fold and seed."""
+    theirs = {cell.key: cell for cell in other.cells}
+    return [(cell, theirs[cell.key]) for cell in arm.cells if cell.key in theirs]
 
 
 def _together(cells: Sequence[Cell]) -> np.ndarray:

@@ -10,24 +10,25 @@ import pytest
 
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.statistics import CELL_METRICS, Cell, measure, paired_bootstrap
-from lssl_augment.evaluation.statistics.bootstrap import bootstrap_metrics, draw_subjects
+from lssl_augment.evaluation.statistics.bootstrap import Resampler
 from tests.evaluation.drawn_cells import CLASSES, drawn
 
 
 def test_a_weight_is_a_face_repeated(tmp_path: Path) -> None:
     cell = drawn(tmp_path, {"real": 1.0}, folds=1, seeds=1)[0]
-    weights = draw_subjects({cell.key: cell}, 6, 0)[0]
-    values = bootstrap_metrics([cell], [weights])
+    resampler = Resampler(6)
+    weights, values = resampler.weights(cell), resampler.values(cell)
     for row, weight in enumerate(weights):
         again = np.repeat(np.arange(len(weight)), weight.astype(int))
         wanted = measure(cell.labels[again], cell.probabilities[again], CLASSES)["metrics"]
         for name in CELL_METRICS:
-            assert values[name][row, 0] == pytest.approx(wanted[name], rel=1e-5), name
+            assert values[name][row] == pytest.approx(wanted[name], rel=1e-5), name
 
 
 def test_whole_subjects_are_drawn(tmp_path: Path) -> None:
     cells = drawn(tmp_path, {"real": 1.0}, folds=2, seeds=2)
-    weights = draw_subjects({c.key: c for c in cells}, 5, 3)
+    resampler = Resampler(5, seed=3)
+    weights = [resampler.weights(cell) for cell in cells]
     for cell, weight in zip(cells, weights, strict=True):
         for person in np.unique(cell.subjects):
             assert (np.ptp(weight[:, cell.subjects == person], axis=1) == 0).all()

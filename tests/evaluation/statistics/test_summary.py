@@ -77,6 +77,15 @@ def test_a_cell_run_twice_counts_once(tmp_path: Path) -> None:
     assert cell.record["metrics"]["accuracy"] > 0.7
 
 
+def test_arms_on_other_faces_are_not_compared(tmp_path: Path) -> None:
+    draw_results(tmp_path, {"real": 1.0}, folds=1)
+    draw_results(tmp_path, {"lssl": 2.0}, folds=1, prefix="generated/")
+    (regime,) = summarise_cells(read_cells(tmp_path), draws=10)
+    assert regime.arms["lssl"].to_baseline is None
+    assert regime.arms["lssl"].interval["accuracy"][0] > 0
+    assert regime.notes == ("lssl was tested on other faces, folds or seeds than real: not compared.",)
+
+
 def test_classes_must_agree(tmp_path: Path) -> None:
     draw_cell(tmp_path, "real")
     draw_cell(tmp_path, "lssl", classes=["a", "b", "c"])
