@@ -40,6 +40,7 @@ setup(
         "numpy>=1.26",
         "scipy>=1.11",
         "scikit-learn>=1.4",
+        "scikit-image>=0.22",
         "pandas>=2.2",
         "pillow>=10.3",
         "h5py>=3.11",
