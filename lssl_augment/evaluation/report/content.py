@@ -142,7 +142,7 @@ def _curve(regime: Regime) -> str | None:
     curves: dict[str, list[Point]] = {}
     for arm in regime.arms.values():
         if arm.synthetic and arm.cells[0].record.get("amount") is not None:
-            faces = float(np.mean([cell.record.get("n_synthetic", 0) for cell in arm.cells]))
+            faces = float(np.mean([cell.synthetic_faces for cell in arm.cells]))
             curves.setdefault(str(arm.cells[0].record["arm"]), []).append(_point(arm, round(faces)))
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:

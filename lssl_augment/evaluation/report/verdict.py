@@ -16,6 +16,9 @@ def first_sentence(regimes: Sequence[Regime]) -> str:
     """The report's first sentence: about the best arm with synthetic faces of each regime."""
     best = [(regime, found) for regime in regimes if (found := best_synthetic(regime)) is not None]
     if not best:
+        judged = [words for regime in regimes if (words := _judged(regime))]
+        if judged:
+            return " ".join(judged)
         return (
             "Whether synthetic faces help cannot be said from these results: no arm with synthetic faces can be "
             "compared with one without."
@@ -46,6 +49,19 @@ def best_synthetic(regime: Regime) -> tuple[ArmSummary, Gap] | None:
     """The arm with synthetic faces of the highest balanced accuracy, and its gap to the best without."""
     found = [(a, a.to_best_real) for a in regime.arms.values() if a.synthetic and a.to_best_real is not None]
     return max(found, key=lambda pair: pair[0].mean[PRIMARY]) if found else None
+
+
+def _judged(regime: Regime) -> str:
+    """For a judge of generated faces, which are other faces than the real ones: shares named rightly, side by side."""
+    made = [a for a in regime.arms.values() if a.synthetic and a.name != regime.best_real]
+    if not made or regime.best_real is None or not any(note.startswith(made[0].name) for note in regime.notes):
+        return ""
+    real = regime.arms[regime.best_real]
+    shares = ", ".join(f"{100 * a.mean['accuracy']:.1f} % of {a.name}'s" for a in made)
+    return (
+        f"In {regime_title(regime)}, a judge names {100 * real.mean['accuracy']:.1f} % of {real.name} faces rightly "
+        f"and {shares}; whether training on generated faces helps is not what this measures."
+    )
 
 
 def regime_title(regime: Regime) -> str:

@@ -64,7 +64,13 @@ class Cell:
     @property
     def synthetic(self) -> bool:
         """Whether synthetic faces were trained on, stored or made in the loop."""
-        return bool(self.record.get("n_synthetic")) or self.record.get("generator") is not None
+        return self.synthetic_faces > 0 or self.record.get("generator") is not None
+
+    @property
+    def synthetic_faces(self) -> int:
+        """Number of stored synthetic faces that were trained on, over all classes."""
+        number = self.record.get("n_synthetic") or 0
+        return sum(number.values()) if isinstance(number, dict) else int(number)
 
     @property
     def correct(self) -> np.ndarray:
@@ -82,11 +88,12 @@ def read_cells(folder: str | Path) -> list[Cell]:
     folder = Path(folder)
     path = folder / RECORDS_FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SchemaError(f"cannot read {path}: {error.strerror or error}; is this a benchmark's folder?") from error
     cells: dict[Any, Cell] = {}
-    for number, line in enumerate(lines, 1):
+    # A killed run may leave its last line half-written; it ends with no line break.
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
         if line.strip():
             cell = _cell(folder, line, f"{path.name}, line {number}")
             r = cell.record

@@ -103,6 +103,18 @@ def test_losses_are_said_as_plainly_as_wins(tmp_path: Path) -> None:
     assert "helped in 1 of 2 regimes and hurt in 1 of 2 regimes" in first
 
 
+def test_a_judge_of_generated_faces(tmp_path: Path) -> None:
+    draw_results(tmp_path, {"real": 2.0}, folds=1)
+    draw_results(tmp_path, {"lssl": 1.5}, folds=1, prefix="generated/")
+    cells = read_cells(tmp_path)
+    real, made = (
+        100 * np.mean([c.record["metrics"]["accuracy"] for c in cells if c.arm == arm]) for arm in ("real", "lssl")
+    )
+    markdown, _ = read(tmp_path)
+    assert f"a judge names {real:.1f} % of real faces rightly and {made:.1f} % of lssl's" in markdown.splitlines()[0]
+    assert "not compared" in markdown
+
+
 def test_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
     draw_results(tmp_path, {"balanced": 1.0}, folds=1)
     for amount in (500, 1000):

@@ -75,6 +75,24 @@ def test_a_cell_run_twice_counts_once(tmp_path: Path) -> None:
     draw_cell(tmp_path, "real", skill=3.0)
     (cell,) = read_cells(tmp_path)
     assert cell.record["metrics"]["accuracy"] > 0.7
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"schema_version": 1, "prot')  # killed while writing
+    assert len(read_cells(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "faces", "synthetic"),
+    [
+        ({"n_synthetic": {"neutral": 0, "happiness": 0, "surprise": 0}}, 0, False),
+        ({"n_synthetic": {"neutral": 0, "happiness": 5, "surprise": 7}}, 12, True),
+        ({"n_synthetic": 9}, 9, True),
+        ({"n_synthetic": 0, "generator": {"name": "in the loop"}}, 0, True),
+    ],
+)
+def test_what_counts_as_synthetic(tmp_path: Path, change: dict[str, Any], faces: int, synthetic: bool) -> None:
+    draw_cell(tmp_path, "arm", **change)
+    (cell,) = read_cells(tmp_path)
+    assert (cell.synthetic_faces, cell.synthetic) == (faces, synthetic)
 
 
 def test_arms_on_other_faces_are_not_compared(tmp_path: Path) -> None:
@@ -115,9 +133,9 @@ def test_not_a_results_folder(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text("\n")
     with pytest.raises(SchemaError, match="no cell yet"):
         read_cells(tmp_path)
-    (tmp_path / "results.jsonl").write_text("{")
+    (tmp_path / "results.jsonl").write_text("{\n")
     with pytest.raises(SchemaError, match="line 1 is not JSON"):
         read_cells(tmp_path)
-    (tmp_path / "results.jsonl").write_text(json.dumps({"schema_version": 1}))
+    (tmp_path / "results.jsonl").write_text(json.dumps({"schema_version": 1}) + "\n")
     with pytest.raises(SchemaError, match="lacks protocol"):
         read_cells(tmp_path)
