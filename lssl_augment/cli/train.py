@@ -150,6 +150,8 @@ def _train(config: TrainConfig, out: Path, resumed: RunFolder | None, dry_run: b
         return 130 if result.interrupted else 0
     several = f", {config.processes} processes" if config.processes > 1 else ""
     click.echo(f"{run.path}: {len(faces)} faces on {config.device}{several}", err=True)
+    if not config.monitor_judge:
+        click.echo("no monitor_judge is set: no judge scores the edits while training", err=True)
     with _Bar(total, config.hours) as bar:
         hooks = Hooks(on_step=bar.step, on_warning=bar.say)
         result = train(objective, config, run, total_steps=total, resume=again, hooks=hooks)

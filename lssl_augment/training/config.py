@@ -81,6 +81,8 @@ class TrainConfig:
         best_metric: name of a value of the log; the checkpoint with the best one so far is kept too. Empty: none.
         best_is: ``highest`` or ``lowest``.
         sheet_sources: rows of a sample sheet.
+        monitor_judge: weights of kind ``judge`` that score the edits of each sheet; empty: none.
+        monitor_recogniser: weights that measure the identity of these edits, by name or path; empty: none.
         tensorboard: write TensorBoard scalars too.
         generator, critic: numbers of the networks that differ from the preset's.
         objective: numbers of the objective that differ from its defaults.
@@ -117,6 +119,8 @@ class TrainConfig:
     best_metric: str = ""
     best_is: str = "highest"
     sheet_sources: int = 8
+    monitor_judge: str = ""
+    monitor_recogniser: str = "recogniser"
     tensorboard: bool = True
     generator: dict[str, Number] = field(default_factory=dict)
     critic: dict[str, Number] = field(default_factory=dict)

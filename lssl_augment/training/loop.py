@@ -23,6 +23,7 @@ from lssl_augment.training.distributed import check_same_weights, exchange, proc
 from lssl_augment.training.ema import Ema
 from lssl_augment.training.metrics_log import Means, MetricsLog
 from lssl_augment.training.modes import compile_generator, deterministic
+from lssl_augment.training.monitor import Monitor, load_monitor
 from lssl_augment.training.objective import Objective
 from lssl_augment.training.run_folder import RunFolder
 from lssl_augment.training.sheets import condition_sensitivity, write_sheet
@@ -80,6 +81,8 @@ class _Run:
         self.best: float | None = None
         self.checkpoints = CheckpointFolder(folder.path / "checkpoints", config.keep_checkpoints)
         self.ema = Ema(objective.generator, config.ema_decay)
+        # Only the first process draws sheets.
+        self.monitor = load_monitor(config, config.device) if self.first else Monitor()
         self.means = Means()
         self.stats: dict[str, float] = {}
         self.step = 0
@@ -254,9 +257,11 @@ def _look(run: _Run, log: MetricsLog, hooks: Hooks) -> dict[str, float]:
         "sensitivity/between_targets_grey": found.between_targets_grey,
         "sensitivity/from_source_grey": found.from_source_grey,
     }
-    warning = found.warning()
-    log.write(run.step, values if warning is None else {**values, "warning": warning})
-    if warning is not None:
+    seen = run.monitor.look(preview)
+    values |= seen.values
+    warnings = [text for text in (found.warning(), *seen.warnings) if text is not None]
+    log.write(run.step, {**values, "warning": "; ".join(warnings)} if warnings else values)
+    for warning in warnings:
         hooks.on_warning(f"step {run.step}: {warning}")
     return values
 
