@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_people import write_people
 from tiny_faces import NAMES, compact_bundle, drawn_faces, mean_face
 
 from lssl_augment.attributes import Vocabulary
@@ -20,27 +21,12 @@ from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate, sharpness
 from lssl_augment.evaluation.identity import OwnEmbedder
 from lssl_augment.evaluation.judges import Judge, load_judge, pack_fingerprint, train_judges
 from lssl_augment.evaluation.report_text import report_text
-from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
-from lssl_augment.faces.pack import FacePack, PackWriter
+from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.engine import ExpressionEngine
 from lssl_augment.models.landmark_net import LandmarkNet
 from lssl_augment.models.recogniser_net import RecogniserConfig, build_recogniser
 
 TINY = ClassifierConfig(name="tiny", steps=3, seed=1)
-
-
-def write_people(path: Path, overlap: bool = False) -> FacePack:
-    """20 people with three expressions each; the last eight are the test split."""
-    faces = drawn_faces(20, 128, 3)
-    test = np.array([int(s.split()[1]) >= 12 for s in faces.subjects])
-    if overlap:
-        test[0] = True
-    split = np.where(test, "test", "train").tolist()
-    points = faces.dense[:, SPARSE_FROM_DENSE, :2]
-    files = [f"{i}.png" for i in range(len(faces.labels))]
-    with PackWriter(path, Vocabulary(NAMES), dataset="drawn") as writer:
-        writer.append(faces.images, faces.labels, faces.subjects.tolist(), files, points, split, faces.dense)
-    return FacePack.open(path)
 
 
 @pytest.fixture(scope="module")
