@@ -105,14 +105,17 @@ def choose_embedder(wish: str = "auto", device: str | torch.device = "cpu") -> E
     """``auto``: insightface's recogniser when its pack is there, else the package's; or ``insightface``; or weights.
 
     Raises:
-        WeightsError: what was asked for is not there.
+        WeightsError: what was asked for is not there, or insightface's pack is there and cannot be used.
     """
     if wish in ("auto", "insightface"):
         try:
-            return InsightFaceEmbedder(find_pack(None))
+            folder = find_pack(None)
         except WeightsError:
             if wish == "insightface":
                 raise
+        else:
+            # A pack that is there and cannot be used is an error: numbers of two recognisers must not be mixed up.
+            return InsightFaceEmbedder(folder)
         wish = "recogniser"
     return OwnEmbedder(load_recogniser(wish, device), Path(wish).stem)
 

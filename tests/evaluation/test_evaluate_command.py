@@ -79,3 +79,6 @@ def test_insightface_is_used_only_where_it_is(tmp_path: Path, monkeypatch: pytes
     assert "substitute" in choose_embedder("auto").name
     with pytest.raises(WeightsError, match="nothing is downloaded"):
         choose_embedder("insightface")
+    (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
+    with pytest.raises(WeightsError, match="is not whole"):
+        choose_embedder("auto")
