@@ -127,7 +127,7 @@ class CompactObjective:
         self._fit_rows()
         self.textures = fit_expression_textures(
             self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows,
-            faces.vocabulary.index("neutral"), seed=config.seed,
+            faces.vocabulary.index("neutral"), seed=config.seed, subjects=np.asarray(faces.subjects),
         )
         self._on_device = self.shapes.to(self.device), self.textures.to(self.device)
         torch_rng = torch.random.get_rng_state()

@@ -41,13 +41,19 @@ def fit_expression_textures(
     faces_per_class: int = 900,
     ridge: float = 0.1,
     seed: int = 0,
+    subjects: np.ndarray | None = None,
 ) -> ExpressionTextures:
     """Learn shading and mouth interiors.
+
+    Shading is learned from what changes between photographs of one person where ``subjects`` are given: in photographs
+    as they come, women smile more often and men are more often at rest, and a mean of smiling faces minus a mean of
+    faces at rest is in part the difference between women and men.
 
     Args:
         images: ``(N, S, S, 3)`` uint8; dense: ``(N, 478, 3)``; labels: ``(N,)``; expression: ``(N, K)`` coefficients.
         donor_rows: training row of each of the shape model's donors, ``(D,)``. neutral: label of faces at rest.
-        faces_per_class: at most so many faces of a class teach.
+        faces_per_class: at most so many faces of a class teach; of people seen with several expressions, all.
+        subjects: ``(N,)``; None, or nobody seen with two expressions: faces are compared as they come.
 
     Raises:
         DataError: fewer than 50 open mouths.
@@ -64,6 +70,8 @@ def fit_expression_textures(
     for c in range(shapes.num_classes):
         pool = np.flatnonzero((labels == c) & frontal.numpy())
         chosen.append(rng.permutation(pool)[:faces_per_class])
+    if subjects is not None:
+        chosen.append(_compared(subjects, labels, frontal.numpy(), shapes.num_classes))
     rows = np.unique(np.concatenate([*chosen, donor_rows]))
     open_few = np.setdiff1d(rng.permutation(open_rows)[:1500], rows)
     rows = np.concatenate([rows, open_few])
@@ -87,7 +95,8 @@ def fit_expression_textures(
 
     skin = _skin_mask(frame, size, shading_px)
     twice = np.concatenate([labels[rows], labels[rows]])
-    change = _shading(torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge)
+    people = None if subjects is None else np.concatenate([subjects[rows], subjects[rows]])
+    change = _shading(torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge, people)
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
     teach = mouth[opening > _OPEN]
@@ -166,13 +175,32 @@ def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:
     return F.interpolate(torch.from_numpy(mask)[None, None], size=(out, out), mode="area")[0, 0]
 
 
+def _compared(subjects: np.ndarray, labels: np.ndarray, usable: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of usable faces of the people who are seen with more than one expression."""
+    rows = np.flatnonzero(usable & (labels >= 0) & (labels < classes))
+    _, person = np.unique(subjects[rows], return_inverse=True)
+    shown = np.zeros((person.max(initial=-1) + 1, classes), bool)
+    shown[person, labels[rows]] = True
+    return rows[shown.sum(1)[person] > 1]
+
+
+def _within(values: Tensor, person: Tensor, weight: Tensor) -> Tensor:
+    """Rows of ``values`` less the weighted mean of their person; a person's only row becomes 0."""
+    people = int(person.max()) + 1
+    total = torch.zeros(people, values.shape[1], dtype=values.dtype).index_add_(0, person, values * weight[:, None])
+    mass = torch.zeros(people, dtype=values.dtype).index_add_(0, person, weight)
+    return values - (total / mass[:, None])[person]
+
+
 def _shading(
-    log: Tensor, expression: Tensor, labels: np.ndarray, weight: Tensor, classes: int, neutral: int, ridge: float
+    log: Tensor, expression: Tensor, labels: np.ndarray, weight: Tensor, classes: int, neutral: int, ridge: float,
+    subjects: np.ndarray | None = None,
 ) -> Tensor:
     """Regression of log luminance, its smooth lighting removed, on expression: ``(K + C, h, h)``.
 
-    A ridge on the coefficients; what they leave of each class's mean is its own field, drawn towards nothing where
-    few faces tell of it. Landmarks say little of a frown's folds, the class says more.
+    A ridge on the coefficients; what they leave of each class is its own field, drawn towards nothing where few faces
+    tell of it. Landmarks say little of a frown's folds, the class says more. With ``subjects`` both are fitted within
+    people (fixed effects): only differences between photographs of one person count.
     """
     n, side, _ = log.shape
     axis = torch.linspace(-1, 1, side)
@@ -182,19 +210,23 @@ def _shading(
     gram = (smooth * w) @ smooth.T
     flat = log.flatten(1).double()
     flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
-    counts = np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
+    known = (labels >= 0) & (labels < classes)
+    counts = np.bincount(labels[known], minlength=classes)
     balance = torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels]).double()
+    shown = F.one_hot(torch.from_numpy(np.where(known, labels, 0)), classes).double()
     e = expression.double()
-    e = torch.cat([e, torch.ones(n, 1, dtype=torch.float64)], dim=1)
+    person = torch.zeros(n, dtype=torch.int64)
+    if subjects is not None and len(_compared(subjects, labels, np.ones(n, bool), classes)):
+        person = torch.from_numpy(np.unique(subjects, return_inverse=True)[1])
+    flat, e, shown = (_within(part, person, balance) for part in (flat, e, shown))
     moment = (e * balance[:, None]).T @ e
-    penalty = ridge * moment.diagonal()[:-1].mean() * torch.eye(len(moment), dtype=torch.float64)
-    penalty[-1, -1] = 0
+    # A share of what the coefficients vary by in the faces that teach, so that fewer of them are believed less.
+    penalty = ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
     solved = torch.linalg.solve(moment + penalty, (e * balance[:, None]).T @ flat)
     left = flat - e @ solved
-    own = torch.zeros(classes, flat.shape[1], dtype=torch.float64)
-    for c in np.flatnonzero(counts).tolist():
-        rows = torch.from_numpy(labels == c)
-        own[c] = left[rows].mean(0) * (counts[c] / (counts[c] + _FEW))
+    moment = (shown * balance[:, None]).T @ shown
+    trust = torch.tensor([_FEW / max(1, counts[c]) ** 0.5 for c in range(classes)]).double()
+    own = torch.linalg.solve(moment + torch.diag(trust), (shown * balance[:, None]).T @ left)
     seen = torch.from_numpy(counts > 0)[:, None]
-    fields = torch.cat([solved[:-1], torch.where(seen, own - own[neutral], 0.0)])
+    fields = torch.cat([solved, torch.where(seen, own - own[neutral], 0.0)])
     return (fields.view(-1, side, side) * weight.double()).float()

@@ -7,7 +7,7 @@ from tiny_faces import NAMES, SIZE_PX, drawn_faces, expression_field, fitted, me
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import RIGID
-from lssl_augment.training.shapes import fit_expression_shapes, typicality
+from lssl_augment.training.shapes import _class_means, fit_expression_shapes, typicality
 
 
 def test_what_is_fitted() -> None:
@@ -109,3 +109,20 @@ def test_the_drawn_mean_face_is_a_face() -> None:
     face = mean_face()
     assert np.isfinite(face).all()
     assert len(np.unique(face[RIGID].round(3), axis=0)) == len(RIGID)
+
+
+def test_class_means_are_those_of_changes_within_people() -> None:
+    """Twenty people at 0 and 10; each of the second kind smiles by +1 in the second place; singles do not mislead."""
+    coefficients, labels, subjects = [], [], []
+    for person in range(20):
+        coefficients += [[0.0, 0.0], [0.0, 1.0]]
+        labels += [0, 1]
+        subjects += [f"both{person}"] * 2
+    for person in range(20):  # smiling only, and another kind of face
+        coefficients.append([10.0, 1.0])
+        labels.append(1)
+        subjects.append(f"single{person}")
+    means = _class_means(np.array(coefficients), np.array(labels), np.array(subjects), 2, 0)
+    assert means[0].tolist() == [0.0, 0.0]
+    # Plain mean (5, 1), within people (0, 1), trusted by 20 / (20 + 20).
+    assert means[1].tolist() == pytest.approx([2.5, 1.0])

@@ -85,7 +85,10 @@ def test_fitting_again_gives_the_same_and_draws_from_no_global_generator() -> No
     faces, objective = drawn_faces(), fitted()
     state = torch.get_rng_state()
     expression = objective._expression[: len(faces.labels)]
-    again = fit_expression_textures(objective.shapes, faces.images, faces.dense, faces.labels, expression, donor_rows())
+    again = fit_expression_textures(
+        objective.shapes, faces.images, faces.dense, faces.labels, expression, donor_rows(),
+        subjects=np.asarray(faces.subjects),
+    )
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in vars(objective.textures).items():
         assert torch.equal(getattr(again, name), value), name
@@ -103,3 +106,41 @@ def test_too_few_open_mouths() -> None:
             torch.zeros(int(keep.sum()), len(objective.shapes.basis)),
             np.array([0, 1, 2]),
         )
+
+
+def _two_kinds_of_people(seed: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+    """Logs of 8×8 faces: dark chins belong to people who seldom smile, dark brows to class 1 itself."""
+    rng = np.random.default_rng(seed)
+    labels, subjects, logs = [], [], []
+    for person in range(60):
+        bearded = person % 2 == 0
+        for _ in range(6):
+            label = int(rng.random() < (0.2 if bearded else 0.8))
+            log = 0.02 * rng.standard_normal((8, 8))
+            log[6, 2:6] -= 0.5 * bearded
+            log[1, 2:6] -= 0.3 * label
+            labels.append(label)
+            subjects.append(f"p{person}")
+            logs.append(log)
+    shapes = torch.from_numpy(rng.standard_normal((len(labels), 3))).float()
+    return torch.from_numpy(np.stack(logs)).float(), shapes, np.array(labels), np.array(subjects)
+
+
+def test_who_smiles_more_often_does_not_count_as_what_a_smile_does() -> None:
+    logs, shapes, labels, subjects = _two_kinds_of_people(0)
+    field = _shading(logs, shapes, labels, torch.ones(8, 8), 2, 0, 0.1, subjects)[3 + 1]
+    mixed = _shading(logs, shapes, labels, torch.ones(8, 8), 2, 0, 0.1)[3 + 1]
+
+    def contrast(image: torch.Tensor, row: int) -> float:
+        return float(image[row, 2:6].mean() - image[row, [0, 1, 6, 7]].mean())
+
+    assert contrast(mixed, 6) > 0.1  # beards that vanish with a smile
+    assert abs(contrast(field, 6)) < 0.03
+    assert contrast(field, 1) < -0.1
+
+
+def test_people_seen_once_are_compared_as_they_come() -> None:
+    logs, shapes, labels, _ = _two_kinds_of_people(1)
+    alone = np.array([str(i) for i in range(len(labels))])
+    one, other = (_shading(logs, shapes, labels, torch.ones(8, 8), 2, 0, 0.1, who) for who in (alone, None))
+    assert torch.equal(one, other)
