@@ -145,3 +145,13 @@ def test_blur_lowers_sharpness() -> None:
     faces = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     soft = torch.nn.functional.avg_pool2d(faces.float(), 5, 1, 2).to(torch.uint8)
     assert (sharpness(soft) < 0.2 * sharpness(faces)).all()
+
+
+def test_identity_is_left_out_where_nobody_has_two_photos(
+    engine: ExpressionEngine, pack: FacePack, judges: list[Judge]
+) -> None:
+    strangers = FacePack.open(pack.path)
+    strangers.subjects = np.array([f"face {i}" for i in range(len(strangers))])
+    report = report_of(engine, strangers, judges, sources=2)
+    assert "identity" not in report
+    assert "Identity: not measured" in report_text(report)
