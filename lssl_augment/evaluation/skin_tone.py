@@ -24,6 +24,9 @@ GROUPS = {
     "dark": -np.inf,
 }
 
+#: Skin in a colour photograph has more chroma than this; below it the photograph is grey and has no angle.
+_LEAST_CHROMA = 3.0
+
 
 def ita_deg(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
     """ITA of the median skin colour of each face.
@@ -32,7 +35,7 @@ def ita_deg(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
         images: ``(N, S, S, 3)`` uint8 RGB (taken as sRGB, D65). dense: ``(N, 478, 3)`` px.
 
     Returns:
-        ``(N,)`` float64 degrees; NaN where no skin is seen.
+        ``(N,)`` float64 degrees; NaN where no skin is seen or the photograph is grey.
     """
     out = np.full(len(images), np.nan)
     maps = region_maps(dense, images.shape[1])
@@ -40,14 +43,15 @@ def ita_deg(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
         skin = regions == Region.SKIN
         if skin.any():
             lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[skin]
-            light, blue_yellow = float(np.median(lab[:, 0])), float(np.median(lab[:, 2]))
-            out[i] = _angle(light, blue_yellow)
+            light, red, yellow = (float(v) for v in np.median(lab, axis=0))
+            if np.hypot(red, yellow) >= _LEAST_CHROMA:
+                out[i] = _angle(light, yellow)
     return out
 
 
-def _angle(light: float, blue_yellow: float) -> float:
+def _angle(light: float, yellow: float) -> float:
     # b* of skin is positive; a cast that makes it 0 or less must not flip the angle.
-    return float(np.degrees(np.arctan((light - 50) / max(blue_yellow, 1e-3))))
+    return float(np.degrees(np.arctan((light - 50) / max(yellow, 1e-3))))
 
 
 def tone_group(angle_deg: float) -> str:

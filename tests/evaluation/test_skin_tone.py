@@ -32,6 +32,10 @@ def test_groups(angle: float, group: str) -> None:
     assert tone_group(angle) == group
 
 
+def test_a_grey_photograph_has_no_tone() -> None:
+    assert np.isnan(ita_deg(np.full((1, 128, 128, 3), 200, np.uint8), mean_face()[None])[0])
+
+
 def test_no_skin_is_unknown() -> None:
     outside = mean_face()[None] + 1000
     assert tone_group(ita_deg(np.zeros((1, 128, 128, 3), np.uint8), outside)[0]) == "unknown"
