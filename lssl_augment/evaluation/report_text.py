@@ -39,8 +39,8 @@ def _fidelity(report: Mapping[str, Any]) -> list[str]:
         if any(name in column for column in columns)
     ]
     note = (
-        f"Judged by {table['judges']} classifier{'' if table['judges'] == 1 else 's'} of real training faces (no part of "
-        "training or filtering); "
+        f"Judged by {table['judges']} classifier{'' if table['judges'] == 1 else 's'} of real training faces "
+        "(no part of training or filtering); "
         f"edits over real, balanced: {100 * table['edits_over_real']:.1f} %"
     )
     lines = ["", *_grid([header, *rows]), note]
