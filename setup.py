@@ -31,6 +31,7 @@ setup(
     packages=find_packages(include=["lssl_augment", "lssl_augment.*"]),
     package_data={
         "lssl_augment": ["py.typed", "weights/*.safetensors", "weights/*.json", "faces/template68.json"],
+        "lssl_augment.evaluation": ["protocols/*.yaml"],
     },
     zip_safe=False,
     install_requires=[
@@ -46,6 +47,7 @@ setup(
         "h5py>=3.11",
         "safetensors>=0.5",
         "click>=8.2",
+        "pyyaml>=6.0",
         "tqdm>=4.66",
         "tensorboard>=2.16",
         "insightface>=1.0",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lssl_augment.datasets.prepare_config import PrepareConfig
     from lssl_augment.datasets.records import ReadOptions
 
-__all__ = ["prepare_command"]
+__all__ = ["prepare_command", "where_to_ask"]
 
 
 @click.command("prepare")
@@ -149,7 +149,7 @@ def prepare_command(
     if subjects is not None and not simulated:
         raise click.UsageError("--subjects is for --simulated only")
     if root is None and not simulated:
-        raise click.UsageError(_where_to_ask(name))
+        raise click.UsageError(where_to_ask(name))
     options = ReadOptions(
         seed=seed,
         classes=_words(classes),
@@ -218,7 +218,8 @@ def _run(
             bar.close()
 
 
-def _where_to_ask(name: str) -> str:
+def where_to_ask(name: str) -> str:
+    """What to say when a data set is not there: its layout and where a copy can be asked for."""
     from lssl_augment.datasets.registry import find_dataset
 
     dataset = find_dataset(name)

@@ -24,6 +24,7 @@ __all__ = [
     "limit_faces",
     "pack_table",
     "rare_classes",
+    "read_images",
     "synthetic_table",
 ]
 
@@ -91,7 +92,7 @@ def pack_table(path: str | Path, split: str, vocabulary: Vocabulary, size_px: in
         )
     subjects = np.asarray(pack.subjects)[rows]
     return FaceTable(
-        _read(pack.images, rows, size_px), torch.from_numpy(labels[rows]), subjects, vocabulary.names
+        read_images(pack.images, rows, size_px), torch.from_numpy(labels[rows]), subjects, vocabulary.names
     )
 
 
@@ -116,7 +117,7 @@ def synthetic_table(
         rows = np.nonzero((labels >= 0) & file["accepted"][:])[0]
         if not len(rows):
             raise DataError(f"{Path(path).name} has no accepted face of {', '.join(vocabulary.names)}")
-        images = _read(file["images"], rows, size_px)
+        images = read_images(file["images"], rows, size_px)
         subjects = read_texts(file["subjects"])[rows]
     table = FaceTable(images, torch.from_numpy(labels[rows]), subjects, vocabulary.names)
     origin = {"config": info.config, "source": info.source, "weights_sha256": info.weights_sha256}
@@ -147,7 +148,7 @@ def limit_faces(table: FaceTable, labels: Sequence[int], limit: int, seed: int =
     return table.take(torch.nonzero(keep).flatten())
 
 
-def _read(images: Any, rows: np.ndarray, size_px: int | None) -> Tensor:
+def read_images(images: Any, rows: np.ndarray, size_px: int | None) -> Tensor:
     """Rows (increasing) of an HDF5 data set ``(N, H, W, 3)`` uint8 → ``(R, 3, S, S)``, block by block."""
     parts = []
     for start in range(0, int(rows[-1]) + 1, _BLOCK):

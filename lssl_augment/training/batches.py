@@ -21,7 +21,7 @@ from lssl_augment.attributes import BASIC8, Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE, flip_points68
 
-__all__ = ["FaceBatch", "FaceSampler", "TrainingFaces", "load_training_faces"]
+__all__ = ["FaceBatch", "FaceSampler", "TrainingFaces", "load_training_faces", "resize_faces"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def load_training_faces(
             f"{path} has no training faces of {', '.join(empty)}; choose the classes to learn, for example "
             f"--set classes={there or 'neutral,happiness'}"
         )
-    return _resize(faces, face_size_px)
+    return resize_faces(faces, face_size_px)
 
 
 class FaceSampler:
@@ -281,7 +281,7 @@ def _restrict(faces: TrainingFaces, vocabulary: Vocabulary) -> TrainingFaces:
     )
 
 
-def _resize(faces: TrainingFaces, size_px: int) -> TrainingFaces:
+def resize_faces(faces: TrainingFaces, size_px: int) -> TrainingFaces:
     if faces.face_size_px == size_px:
         return faces
     factor = size_px / faces.face_size_px

@@ -1,0 +1,1 @@
+"""What ``lssl-augment benchmark`` runs: folds, arms, cells, results; :mod:`.runner` puts them together."""

@@ -1,0 +1,82 @@
+"""Arms: ways to train the same classifier on the same faces for the same number of optimiser steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lssl_augment.errors import DataError
+
+__all__ = ["ARMS", "GENERATOR_PRESETS", "Arm", "find_arm"]
+
+#: Exponent of tempered sampling: a class of n faces is drawn with a chance proportional to n^POWER.
+POWER = 0.2
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        name: as typed and reported.
+        change: of each face: ``none``, ``ordinary`` (flip, crop, rotation, colour) or ``randaugment``.
+        sampling: ``plain`` (faces as they come), ``balanced`` (a class first) or ``power``.
+        mix: ``none``, ``mixup`` or ``cutmix``.
+        extra: ``none``, ``upsampled`` (real faces of the target classes again), ``stored`` (synthetic faces from a
+            file) or ``loop`` (made while training).
+        generator: key of the generator of synthetic faces; empty: none.
+    """
+
+    name: str
+    change: str = "ordinary"
+    sampling: str = "balanced"
+    mix: str = "none"
+    extra: str = "none"
+    generator: str = ""
+
+    @property
+    def power(self) -> float | None:
+        return POWER if self.sampling == "power" else None
+
+
+_ALL = (
+    Arm("real", change="none", sampling="plain"),
+    Arm("ordinary", sampling="plain"),
+    Arm("balanced"),
+    Arm("power", sampling="power"),
+    Arm("randaugment", change="randaugment"),
+    Arm("mixup", mix="mixup"),
+    Arm("cutmix", mix="cutmix"),
+    Arm("upsampled", sampling="plain", extra="upsampled"),
+    Arm("lssl", extra="stored", generator="lssl"),
+    Arm("lssl-power", sampling="power", extra="stored", generator="lssl"),
+    Arm("lssl-loop", extra="loop", generator="lssl"),
+    Arm("stargan", extra="stored", generator="stargan"),
+    Arm("cyclegan", extra="stored", generator="cyclegan"),
+    Arm("icgan", extra="stored", generator="icgan"),
+    Arm("simgan", extra="stored", generator="simgan"),
+)
+
+ARMS = {arm.name: arm for arm in _ALL}
+
+#: Generator → preset that trains it.
+GENERATOR_PRESETS = {
+    "lssl": "compact",
+    "stargan": "stargan",
+    "cyclegan": "cyclegan",
+    "icgan": "icgan",
+    "simgan": "simgan",
+}
+
+
+def find_arm(name: str) -> Arm:
+    """The arm of a name; ``lssl:WORD`` is an ablation, the generator of that key with stored faces.
+
+    Raises:
+        DataError: there is none.
+    """
+    if name in ARMS:
+        return ARMS[name]
+    base, colon, word = name.partition(":")
+    if base == "lssl" and colon and word:
+        return Arm(name, extra="stored", generator=name)
+    raise DataError(f"unknown arm {name!r}; arms: {', '.join(ARMS)} and lssl:WORD (with --weights lssl:WORD=FILE)")

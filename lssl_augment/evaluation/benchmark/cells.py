@@ -1,0 +1,319 @@
+"""One cell: one classifier, trained in one way with one seed on one fold, and what it says of the test faces."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.datasets.split_file import read_splits
+from lssl_augment.datasets.splits import TEST, TRAIN, check_apart
+from lssl_augment.evaluation.batches import AugmentedFaces, BatchSource, StoredFaces
+from lssl_augment.evaluation.benchmark.arms import Arm, find_arm
+from lssl_augment.evaluation.benchmark.folds import FoldFaces, copies_across, fold_faces
+from lssl_augment.evaluation.benchmark.generators import Generator, GeneratorWishes, given_generator, train_generator
+from lssl_augment.evaluation.benchmark.records import SCHEMA_VERSION, save_predictions
+from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
+from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
+from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
+from lssl_augment.evaluation.protocol import BenchmarkProtocol
+from lssl_augment.evaluation.statistics.cell_metrics import measure
+from lssl_augment.faces.pack import FacePack
+
+__all__ = ["Cell", "CellSetup", "run_cell"]
+
+_fcntl: Any = import_module("fcntl") if os.name == "posix" else None
+
+
+class Cell(NamedTuple):
+    """Which cell; ``amount`` is None where the arm has none."""
+
+    regime: str
+    arm: str
+    amount: int | None
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A name for files."""
+        amount = "" if self.amount is None else f"-{self.amount}"
+        return f"{self.regime}-{self.arm.replace(':', '_').replace('/', '_')}{amount}-fold{self.fold}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class CellSetup:
+    """What all cells of a run share; pickles.
+
+    Args:
+        protocol: with the user's changes. pack, out: files. classes: in the order of the labels. wishes: for
+            generators. device: of classifiers and generators. simulated: the pack is a stand-in.
+        notes: for every record. environment, git_commit, command: for every record.
+    """
+
+    protocol: BenchmarkProtocol
+    pack: Path
+    out: Path
+    classes: tuple[str, ...]
+    wishes: GeneratorWishes
+    device: str
+    simulated: bool
+    notes: tuple[str, ...]
+    environment: dict[str, Any]
+    git_commit: str
+    command: str
+
+    @property
+    def splits(self) -> Path:
+        return self.out / "splits.json"
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    probabilities: np.ndarray
+    test: FaceTable
+    files: np.ndarray
+    synthetic: dict[str, int]
+    generator: Generator | None
+    notes: tuple[str, ...]
+
+
+def run_cell(setup: CellSetup, cell: Cell) -> dict[str, Any]:
+    """Train, test, store the predictions; returns the record, which the caller appends.
+
+    Raises:
+        DataError, LeakageError, TrainingError, WeightsError: as of the steps.
+    """
+    begin = time.perf_counter()
+    faces = _faces(setup.pack, setup.splits, cell.fold, cell.regime, setup.classes, setup.protocol.face_size_px)
+    run = _judge if setup.protocol.task == "judge" else _classify
+    result = run(setup, cell, find_arm(cell.arm), faces)
+    labels = result.test.labels.numpy()
+    predictions = Path("cells") / f"{cell.name}.npz"
+    save_predictions(
+        setup.out / predictions, result.probabilities, labels, np.asarray(result.test.subjects), result.files
+    )
+    with FacePack.open(setup.pack) as pack, _lock(setup.out / "duplicates.lock"):
+        copies = copies_across(pack, faces, setup.out / "duplicates.json")
+    generator = None if result.generator is None else result.generator.record()
+    notes = [*setup.notes, *faces.notes, copies, *result.notes]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": setup.protocol.name,
+        "dataset": setup.protocol.dataset,
+        "simulated": setup.simulated,
+        **cell._asdict(),
+        "classifier": setup.protocol.classifier,
+        "classes": list(setup.classes),
+        "n_train": faces.train.counts,
+        "n_synthetic": result.synthetic,
+        "n_test": result.test.counts,
+        "steps": setup.protocol.steps,
+        "seconds": round(time.perf_counter() - begin, 3),
+        **measure(labels, result.probabilities, setup.classes),
+        "predictions": predictions.as_posix(),
+        "generator": generator,
+        "environment": setup.environment,
+        "git_commit": setup.git_commit,
+        "command": setup.command,
+        "notes": notes,
+    }
+
+
+def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
+    """Train as the arm says, test on real faces."""
+    protocol, train = setup.protocol, faces.train
+    everything = tuple(range(len(setup.classes)))
+    wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
+    how: dict[str, Any] = {"balanced": arm.sampling == "balanced", "power": arm.power}
+    how |= {"augmented": arm.change == "ordinary", "change": _change(arm), "mix": _mix(arm)}
+    synthetic: dict[str, int] = {}
+    generator: Generator | None = None
+    notes: list[str] = []
+    if arm.extra == "upsampled":
+        copies = [_repeated(train, label, cell.amount or 0) for label in wanted]
+        train = train.take(torch.cat([torch.arange(len(train)), *copies]))
+    elif arm.extra == "stored":
+        generator, table, notes = _stored(setup, arm, faces, cell, wanted, TRAIN)
+        check_subjects_apart(faces.test, table)
+        check_apart(table.subjects.tolist(), faces.test.subjects.tolist(), "among the synthetic faces")
+        synthetic = {name: n for name, n in table.counts.items() if n}
+        if protocol.share > 0:
+            made = [label for label in wanted if (table.labels == label).any()]
+            how |= {"synthetic": StoredFaces(table, made), "share": protocol.share, "rare": made}
+        else:
+            train = _joined(train, table)
+    elif arm.extra == "loop":
+        generator = _generator(setup, arm, faces, cell)
+        how |= _loop(setup, generator, faces, wanted)
+        notes = [*generator.notes, "synthetic faces were made while training"]
+    batches = BatchSource(train, protocol.batch, **how)
+    model = train_classifier(batches, len(setup.classes), _config(setup, cell.seed), setup.device)
+    probabilities = predict(model, faces.test.images).numpy()
+    return _Result(probabilities, faces.test, faces.test_files, synthetic, generator, tuple(notes))
+
+
+def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
+    """A judge trained on real faces names real test faces, or faces generated from the test people."""
+    from safetensors.torch import load_file, save_file
+
+    path = setup.out / "judges" / f"{cell.regime}-fold{cell.fold}-seed{cell.seed}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    protocol = setup.protocol
+    if path.exists():
+        model = build_network(protocol.classifier, len(setup.classes), cell.seed, protocol.face_size_px)
+        model.load_state_dict(load_file(path))
+        model = model.to(setup.device).eval()
+    else:
+        batches = BatchSource(faces.train, protocol.batch, balanced=True, augmented=True)
+        model = train_classifier(batches, len(setup.classes), _config(setup, cell.seed), setup.device)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        os.replace(temporary, path)
+    if not arm.generator:
+        probabilities = predict(model, faces.test.images).numpy()
+        return _Result(probabilities, faces.test, faces.test_files, {}, None, ("judge on real test faces",))
+    everything = tuple(range(len(setup.classes)))
+    generator, table, notes = _stored(setup, arm, faces, cell, everything, TEST)
+    check_subjects_apart(table, faces.train)
+    files = np.array([f"generated-{i:06d}" for i in range(len(table))])
+    notes = ["judge on faces generated from the test people; labels are the targets", *notes]
+    synthetic = {name: n for name, n in table.counts.items() if n}
+    return _Result(predict(model, table.images).numpy(), table, files, synthetic, generator, tuple(notes))
+
+
+def _stored(
+    setup: CellSetup, arm: Arm, faces: FoldFaces, cell: Cell, wanted: tuple[int, ...], use: str
+) -> tuple[Generator, FaceTable, list[str]]:
+    """The synthetic faces of an arm, made by the first cell that needs them."""
+    key = arm.generator.replace(":", "_").replace("/", "_")
+    path = setup.out / "synthetic" / f"{key}-{cell.regime}-fold{cell.fold}-{use}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = faces.train_rows if use == TRAIN else faces.test_rows
+    targets = {setup.classes[label]: max(setup.protocol.amounts) for label in wanted}
+    generator = _generator(setup, arm, faces, cell)
+    with _lock(path.with_suffix(".lock")):
+        cannot = make_synthetic(
+            path,
+            generator,
+            setup.pack,
+            setup.splits,
+            cell.fold,
+            rows,
+            targets,
+            use=use,
+            min_score=setup.wishes.min_score,
+            device=setup.device,
+        )
+    vocabulary = Vocabulary(setup.classes)
+    table, _ = read_synthetic(path, generator, vocabulary, setup.protocol.face_size_px, rows, use)
+    notes = [*generator.notes]
+    if cannot:
+        notes.append(f"the generator cannot make {', '.join(cannot)}: no synthetic faces of these")
+    gate = setup.wishes.min_score
+    notes.append(f"gate: faces that scored under {gate:g} were left out" if gate > 0 else "gate: none")
+    return generator, share_out(table, cell.amount or max(setup.protocol.amounts)), notes
+
+
+def _generator(setup: CellSetup, arm: Arm, faces: FoldFaces, cell: Cell) -> Generator:
+    key, wishes = arm.generator, setup.wishes
+    with FacePack.open(setup.pack) as pack:
+        if key in wishes.weights or not wishes.trains:
+            return given_generator(key, wishes, pack, read_splits(setup.splits), cell.fold, cell.regime)
+        folder = setup.out / "generators" / f"{key}-{cell.regime}-fold{cell.fold}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / "lock"):
+            return train_generator(
+                key,
+                wishes,
+                pack,
+                Vocabulary(setup.classes),
+                faces.train_rows,
+                setup.splits,
+                cell.fold,
+                folder,
+                device=setup.device,
+                command=setup.command,
+            )
+
+
+def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tuple[int, ...]) -> dict[str, Any]:
+    from lssl_augment.models.bundle import load_model
+    from lssl_augment.transforms.augment import LSSLAugment
+
+    bundle = load_model(generator.weights)
+    can = [setup.classes[label] for label in wanted if setup.classes[label] in bundle.vocabulary]
+    large = _faces(setup.pack, setup.splits, *_key(faces), setup.classes, bundle.face_size_px).train
+    augment = LSSLAugment(p=1.0, targets=can, classes=setup.classes, weights=generator.weights, seed=0)
+    made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
+    labels = [setup.classes.index(name) for name in can]
+    return {"synthetic": made, "share": setup.protocol.share or 0.5, "rare": labels}
+
+
+def _key(faces: FoldFaces) -> tuple[int, str]:
+    return faces.fold, faces.regime
+
+
+def _config(setup: CellSetup, seed: int) -> ClassifierConfig:
+    protocol = setup.protocol
+    return ClassifierConfig(
+        name=protocol.classifier,
+        steps=protocol.steps,
+        learning_rate=protocol.learning_rate,
+        seed=seed,
+        face_size_px=protocol.face_size_px,
+    )
+
+
+def _change(arm: Arm) -> Any:
+    from lssl_augment.evaluation.rand_augment import RandAugment
+
+    return RandAugment() if arm.change == "randaugment" else None
+
+
+def _mix(arm: Arm) -> Any:
+    from lssl_augment.evaluation.mixing import CutMix, MixUp
+
+    return {"none": None, "mixup": MixUp(), "cutmix": CutMix()}[arm.mix]
+
+
+def _repeated(table: FaceTable, label: int, amount: int) -> torch.Tensor:
+    rows = torch.nonzero(table.labels == label).flatten()
+    return rows.repeat(-(-amount // len(rows)))[:amount]
+
+
+def _joined(real: FaceTable, made: FaceTable) -> FaceTable:
+    return FaceTable(
+        torch.cat([real.images, made.images]),
+        torch.cat([real.labels, made.labels]),
+        np.concatenate([real.subjects, made.subjects]),
+        real.classes,
+    )
+
+
+@lru_cache(maxsize=2)
+def _faces(pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], size_px: int) -> FoldFaces:
+    with FacePack.open(pack) as opened:
+        return fold_faces(opened, read_splits(splits), fold, regime, Vocabulary(classes), size_px)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Only one process of a run makes a file; the others wait for it."""
+    with open(path, "w") as file:
+        if _fcntl is not None:
+            try:
+                _fcntl.flock(file.fileno(), _fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+        yield

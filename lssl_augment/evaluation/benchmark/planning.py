@@ -1,0 +1,116 @@
+"""Which cells a run has, in which order, and which of them fit a budget."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lssl_augment.errors import DataError
+from lssl_augment.evaluation.benchmark.arms import find_arm
+from lssl_augment.evaluation.benchmark.cells import Cell
+from lssl_augment.evaluation.classifiers import ClassifierConfig, train_classifier
+from lssl_augment.evaluation.protocol import BenchmarkProtocol
+
+__all__ = ["Fitted", "all_cells", "fit_budget", "parse_budget", "step_seconds"]
+
+#: Part of a budget kept for reading, synthesis, prediction and the report.
+_ASIDE = 0.2
+
+
+def parse_budget(text: str) -> float:
+    """``'2h'``, ``'15m'``, ``'90s'``, ``'1h30m'`` → seconds; ``DataError`` for anything else."""
+    import re
+
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    numbers = [float(n or 0) for n in match.groups()] if match else []
+    seconds = sum(n * unit for n, unit in zip(numbers, (3600, 60, 1), strict=False))
+    if seconds <= 0:
+        raise DataError(f"a budget is a time such as 2h, 15m or 1h30m; got {text!r}")
+    return seconds
+
+
+def all_cells(protocol: BenchmarkProtocol, folds: int, seeds: Sequence[int]) -> list[Cell]:
+    """All cells in the order they are run: the first arms of the first regime, with every seed side by side, then its
+    other arms, then the next regime.
+    """
+    cells = []
+    first = [arm for arm in protocol.arms if arm in protocol.first_arms]
+    blocks = [(regime, first) for regime in protocol.regimes]
+    others = [arm for arm in protocol.arms if arm not in first]
+    # First arms of all regimes, then one arm after the other in all regimes.
+    blocks += [(regime, [arm]) for arm in others for regime in protocol.regimes]
+    for regime, arms in blocks:
+        wishes = [(arm, amount) for arm in arms for amount in _amounts(protocol, arm)]
+        cells += [Cell(regime, a, n, fold, seed) for seed in seeds for fold in range(folds) for a, n in wishes]
+    return cells
+
+
+def _amounts(protocol: BenchmarkProtocol, arm: str) -> tuple[int | None, ...]:
+    extra = find_arm(arm).extra
+    return protocol.amounts if extra in ("stored", "upsampled") else (None,)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fits. Args: cells: in order. steps: of every arm. left_out: in words."""
+
+    cells: list[Cell]
+    steps: int
+    left_out: list[str]
+
+
+def fit_budget(
+    protocol: BenchmarkProtocol,
+    cells: Sequence[Cell],
+    seconds: float,
+    second_per_step: float,
+    workers: int,
+    *,
+    keep_steps: bool,
+) -> Fitted:
+    """As many cells as a budget pays for, from the front: pairs of the first arms stay together.
+
+    Where not even the first arms of the first regime fit with every seed, steps are cut first, down to the protocol's
+    least, and then seeds. The first pair of cells is always run.
+
+    Args:
+        cells: in order. seconds: of the budget. second_per_step: of one classifier. keep_steps: the steps were asked
+            for, or earlier cells have them.
+    """
+    left = seconds * (1 - _ASIDE) * workers / second_per_step  # optimiser steps that can be paid for
+    head = cells[0].regime if cells else ""
+    first = [c for c in cells if c.regime == head and c.arm in protocol.first_arms]
+    steps = protocol.steps
+    if not keep_steps and first and left < len(first) * steps:
+        steps = max(min(steps, protocol.least_steps), int(left / len(first)))
+    count = max(int(left / steps), 1)
+    pairs = max(1, sum(1 for c in first if (c.fold, c.seed) == (first[0].fold, first[0].seed)) if first else 1)
+    count = max(count, pairs)
+    if count < len(first):
+        count -= count % pairs
+    chosen, rest = list(cells[:count]), list(cells[count:])
+    words = [] if steps == protocol.steps else [f"steps cut from {protocol.steps} to {steps} in every arm"]
+    for arm, regime in dict.fromkeys((c.arm, c.regime) for c in rest):
+        missing = sum(1 for c in rest if (c.arm, c.regime) == (arm, regime))
+        total = sum(1 for c in cells if (c.arm, c.regime) == (arm, regime))
+        words.append(f"{arm}, {regime}: {missing} of {total} cells")
+    return Fitted(chosen, steps, words)
+
+
+def step_seconds(protocol: BenchmarkProtocol, classes: int, device: str) -> float:
+    """Seconds of one optimiser step of the classifier here: the median of three after two to warm up."""
+    size = protocol.face_size_px
+    config = ClassifierConfig(name=protocol.classifier, steps=5, face_size_px=size)
+    times = [time.perf_counter()]
+
+    def batch(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        faces = torch.rand(protocol.batch, 3, size, size, generator=generator) * 2 - 1
+        return faces, torch.randint(classes, (protocol.batch,), generator=generator)
+
+    train_classifier(batch, classes, config, device, lambda *_: times.append(time.perf_counter()))
+    return statistics.median(b - a for a, b in itertools.pairwise(times[2:]))

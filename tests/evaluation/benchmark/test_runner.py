@@ -1,0 +1,198 @@
+"""Every protocol on a small pack; runs that are stopped and go on; leaks that are refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lssl_augment.attributes import BASIC5
+from lssl_augment.datasets.split_file import read_splits
+from lssl_augment.errors import DataError, LeakageError, SchemaError
+from lssl_augment.evaluation.benchmark.arms import ARMS
+from lssl_augment.evaluation.benchmark.cells import Cell
+from lssl_augment.evaluation.benchmark.folds import fold_faces
+from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, seen_test_people
+from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, parse_budget
+from lssl_augment.evaluation.benchmark.records import RECORDS_FILE, read_records
+from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
+from lssl_augment.evaluation.protocol import PROTOCOL_NAMES, parse_protocol, read_protocol, regime_parts
+from lssl_augment.evaluation.statistics.results import read_cells
+from lssl_augment.faces.align import template68
+from lssl_augment.faces.pack import FacePack, PackWriter
+
+TRAINED = GeneratorWishes({}, steps=1, settings=("generator.width=4", "critic.width=4", "objective.critic_steps=1"),
+                          lssl_preset="paper")  # fmt: skip
+
+
+def write_pack(path: Path, dataset: str = "toy", people: int = 20) -> Path:
+    """32 px noise: every person with each of five expressions, seven of neutral, at yaw 0, 15, 30 and 45 in turn."""
+    words = [(f"p{p:02d}", c) for p in range(people) for c in (0,) * 6 + tuple(range(5))]
+    count = len(words)
+    split = ["test" if int(s[1:]) % 4 == 0 else "train" for s, _ in words]
+    if dataset == "fer2013":
+        split = ["private_test" if s == "test" else "train" for s in split]
+    with PackWriter(path, BASIC5, dataset=dataset, face_size_px=32) as writer:
+        writer.append(
+            np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
+            np.array([c for _, c in words]),
+            [s for s, _ in words],
+            [f"{i}.jpg" for i in range(count)],
+            np.repeat(template68(32)[None], count, axis=0),
+            split,
+            yaw_deg=np.resize(np.array([15, -30, 45, 0], np.float32), count),
+        )
+    return path
+
+
+def configured(tmp_path: Path, name: str = "lfw-expressions", **changes: Any) -> BenchmarkConfig:
+    pack = tmp_path / "pack.h5"
+    protocol = read_protocol(name)
+    small = {"classifier": "tiny", "face_size_px": 16, "steps": 1, "batch": 4, "amounts": (4,), "regimes": ("full",)}
+    small |= {k: changes.pop(k) for k in list(changes) if k in protocol.__dataclass_fields__ and k != "seeds"}
+    return BenchmarkConfig(
+        **{
+            "protocol": replace(protocol, **small),
+            "pack": pack if pack.exists() else write_pack(pack, protocol.dataset),
+            "out": tmp_path / "run",
+            "wishes": GeneratorWishes({}),
+            "seeds": (0,),
+            "all_folds": False,
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_every_protocol_runs(name: str, tmp_path: Path) -> None:
+    config = configured(tmp_path, name, arms=("real", "lssl"), first_arms=("real",), wishes=TRAINED,
+                        regimes=("yaw-30",) if name == "bu3dfe" else ("full",))  # fmt: skip
+    report = run_benchmark(config)
+    assert (report.done, report.left_out) == (2, [])
+    real, made = read_records(config.out)
+    assert real["n_synthetic"] == {}
+    assert sum(made["n_synthetic"].values()) > 0
+    assert made["generator"]["name"] == "lssl (paper)"
+    assert sum(map(sum, made["confusion"])) == sum(made["n_test"].values())
+    assert len(read_cells(config.out)) == 2  # the statistics can read it
+    assert (config.out / "results.csv").read_text().count("\n") == 3
+    splits = read_splits(config.out / "splits.json")
+    assert not splits.subjects(0, "train") & splits.subjects(0, "test")
+
+
+def test_every_arm_of_real_faces(tmp_path: Path) -> None:
+    arms = tuple(name for name, arm in ARMS.items() if not arm.generator)
+    config = configured(tmp_path, arms=arms, regimes=("share-50",))
+    assert run_benchmark(config).done == len(arms)
+    records = read_records(config.out)
+    assert len({json.dumps(r["n_train"]) for r in records}) == 1
+    assert all(any("near-duplicates" in note for note in r["notes"]) for r in records)
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    config = configured(tmp_path, arms=("real", "balanced"), seeds=(0, 1))
+
+    def stop(done: int, total: int, cell: Cell | None) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(config, stop)
+    path = config.out / RECORDS_FILE
+    first = path.read_bytes()
+    path.write_bytes(first + b'{"schema_version": 1, "pro')  # killed while writing
+    report = run_benchmark(config)
+    assert (report.done, report.ran) == (4, 3)
+    assert path.read_bytes().startswith(first)
+    assert len(read_records(config.out)) == 4
+    assert run_benchmark(config).ran == 0
+    with pytest.raises(DataError, match="other settings: steps"):
+        run_benchmark(replace(config, protocol=replace(config.protocol, steps=2), keep_steps=True))
+
+
+def test_damaged_records_are_refused(tmp_path: Path) -> None:
+    config = configured(tmp_path, arms=("real",))
+    run_benchmark(config)
+    path = config.out / RECORDS_FILE
+    record = json.loads(path.read_text())
+    for change, said in (({"fold": "0"}, "fold is a str"), ({"extra": 1}, "unknown extra"), ({"steps": True}, "steps")):
+        path.write_text(json.dumps({**record, **change}) + "\n")
+        with pytest.raises(SchemaError, match=said):
+            read_records(config.out)
+
+
+def test_arms_without_a_generator_are_left_out_and_named(tmp_path: Path) -> None:
+    report = run_benchmark(configured(tmp_path, arms=("real", "stargan")))
+    assert report.done == 1
+    assert any(words.startswith("stargan: no generator") for words in report.left_out)
+
+
+def test_weights_that_saw_test_people_are_refused(tmp_path: Path) -> None:
+    pack = FacePack.open(write_pack(tmp_path / "p.h5", "lfw-expressions"))
+    people = frozenset(("p00", "p01"))  # p00 is in the pack's test split, p01 in its training split
+    for training, seen in (
+        ({"data": "lfw-expressions (x)", "split": "train"}, 1),
+        ({"data": "lfw-expressions", "split": "fold 0"}, -1),
+        ({"data": "other", "split": "train"}, 0),
+        ({"data": "other", "subjects": ["p00", "p01", "q"]}, 2),
+    ):
+        assert seen_test_people({"training": training}, pack, people)[0] == seen
+    wishes = GeneratorWishes({"lssl": "lfw-128"})
+    config = configured(tmp_path, arms=("balanced", "lssl"), all_folds=True, wishes=wishes)
+    with pytest.raises(LeakageError, match="--allow-leak"):
+        run_benchmark(config)
+    left = run_benchmark(replace(config, wishes=GeneratorWishes({}), dry_run=True)).left_out
+    assert left[0].startswith("lssl: the generator lfw-128 may not be tested")
+
+
+def test_regimes_keep_what_they_say(tmp_path: Path) -> None:
+    with FacePack.open(write_pack(tmp_path / "p.h5")) as pack:
+        config = configured(tmp_path, pack=tmp_path / "p.h5", arms=("real",))
+        run_benchmark(config)
+        splits = read_splits(config.out / "splits.json")
+        counts = {r: fold_faces(pack, splits, 0, r, BASIC5, 16).train.counts for r in ("full", "rare-3", "share-20")}
+    assert counts["full"] == {"neutral": 105, "happiness": 15, "surprise": 15, "anger": 15, "sadness": 15}
+    assert counts["rare-3"] == {"neutral": 105, "happiness": 3, "surprise": 3, "anger": 3, "sadness": 3}
+    assert counts["share-20"] == {"neutral": 21, "happiness": 3, "surprise": 3, "anger": 3, "sadness": 3}
+    for word in ("rare", "share-0", "share-101", "rare-2.5", "yaw-91", "most"):
+        with pytest.raises(DataError, match="unknown regime"):
+            regime_parts(word)
+
+
+def test_protocols_are_strict() -> None:
+    with pytest.raises(DataError, match="unknown settings colour"):
+        parse_protocol("name: a\ncolour: red", "a.yaml")
+    with pytest.raises(DataError, match="incomplete"):
+        parse_protocol("name: a", "a.yaml")
+    with pytest.raises(DataError, match="steps in a.yaml must be int"):
+        parse_protocol("steps: many", "a.yaml")
+
+
+def test_a_budget_keeps_pairs_and_says_what_is_left() -> None:
+    protocol = replace(read_protocol("lfw-expressions"), arms=("balanced", "lssl", "mixup"), regimes=("full", "rare-25"))
+    cells = all_cells(protocol, 1, range(5))
+    # 1500 steps can be paid for: 10 cells of 150.
+    fitted = fit_budget(protocol, cells, 1875, 1.0, 1, keep_steps=False)
+    assert (fitted.steps, len(fitted.cells)) == (150, 10)
+    assert {(c.arm, c.seed) for c in fitted.cells} == {(a, s) for a in ("balanced", "lssl") for s in range(5)}
+    assert fitted.left_out[0] == "steps cut from 600 to 150 in every arm"
+    assert "mixup, full: 5 of 5 cells" in fitted.left_out
+    # Five cells of 300 steps: two pairs.
+    asked = fit_budget(replace(protocol, steps=300), cells, 1875, 1.0, 1, keep_steps=True)
+    assert (asked.steps, len(asked.cells)) == (300, 4)
+    assert parse_budget("1h30m") == 5400
+    for text in ("", "15", "m", "-2h"):
+        with pytest.raises(DataError, match="a budget is"):
+            parse_budget(text)
+
+
+def test_no_global_generator_is_moved(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run_benchmark(configured(tmp_path, arms=("randaugment",)))
+    assert torch.equal(before, torch.get_rng_state())
