@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import multiprocessing
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ def run_benchmark(
         if tell is not None:
             tell(f"{len(done) + ran} cells in {config.out}")
         write_csv(config.out)
-        return replace(report, done=len(done) + ran, ran=ran, report=_write_report(config.out))
+        return replace(report, done=len(done) + ran, ran=ran, report=_write_report(config.out, tell))
 
 
 def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
@@ -288,12 +288,19 @@ def _write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def _write_report(out: Path) -> Path | None:
-    if importlib.util.find_spec("lssl_augment.evaluation.report") is None:
+def _write_report(out: Path, tell: Tell | None) -> Path | None:
+    """Sample sheets and the report; a report that cannot be made costs no results."""
+    from lssl_augment.evaluation.report import write_report
+
+    for sheet in sorted((out / "synthetic").glob("*-fold0-*.png")):
+        (out / "sheets").mkdir(exist_ok=True)
+        shutil.copyfile(sheet, out / "sheets" / f"{sheet.name.split('-', 1)[0]}.png")
+    try:
+        return write_report(out)[1]
+    except DataError as error:
+        if tell is not None:
+            tell(f"no report: {error}")
         return None
-    module = import_module("lssl_augment.evaluation.report")
-    written = module.write_report(out)
-    return written if isinstance(written, Path) else out
 
 
 def _environment(config: BenchmarkConfig) -> dict[str, Any]:
