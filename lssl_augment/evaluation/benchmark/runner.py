@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -217,7 +218,7 @@ def _run_all(
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
+        workers, mp_context=context, initializer=_begin_work, initargs=(threads, os.getpid())
     ) as pool:
         running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}
         try:
@@ -239,6 +240,18 @@ def _run_all(
                 process.terminate()
             raise
     return ran, len(queue)
+
+
+def _begin_work(threads: int, parent: int) -> None:
+    """In a worker: its share of threads, and an end when the run is killed, or it would wait for work for ever."""
+    torch.set_num_threads(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _done(out: Path, setup: CellSetup) -> set[Cell]:
