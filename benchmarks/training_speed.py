@@ -158,7 +158,7 @@ def measure(
         rows = rng.integers(len(faces), size=batch)
         x = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         labels = torch.from_numpy(faces.labels[rows]).to(device)
-        return x.contiguous(memory_format=torch.channels_last), labels, labels[torch.randperm(batch, device=device)]
+        return x.contiguous(), labels, labels[torch.randperm(batch, device=device)]
 
     # Warm-up, in which FLOPs are counted too. Odd and even steps of compact differ; both are measured equally often.
     flops = {"compact": sum(count_flops(lambda i=i: compact.step(0.0, i)) for i in range(2)) / 2}
@@ -220,7 +220,8 @@ def show(report: dict[str, Any]) -> None:
         print(f"  {name:34} {found['median_s']:8.3f} s  (IQR {low:.3f} to {high:.3f})")
     if "compact_compiled" in report:
         found = report["compact_compiled"]
-        print(f"  {'compact, torch.compile':34} {found['median_s']:8.3f} s  (first two: {found['first_two_steps_s']:.0f})")
+        first = found["first_two_steps_s"]
+        print(f"  {'compact, torch.compile':34} {found['median_s']:8.3f} s  (first two {first:.0f} s)")
     print(f"  StarGAN / compact {report['ratio']['median']:.2f}  {report['ratio']['all']}")
     whole = report["seconds"]["compact"]["median_s"]
     for name, seconds in sorted(report["compact_parts_s"].items(), key=lambda item: -item[1]):

@@ -110,3 +110,17 @@ def test_the_newest_are_kept_and_a_damaged_one_is_never_skipped(tmp_path: Path) 
     folder.paths()[-1].write_bytes(b"half")
     with pytest.raises(TrainingError, match="delete it to resume from step-00000010"):
         folder.read_newest()
+
+
+def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=1)
+    assert folder.best() is None
+    for step in (2, 10):
+        folder.write_best(step, {"step": step})
+    folder.write(12, {"step": 12})
+    folder.write(13, {"step": 13})
+    best = folder.best()
+    assert best is not None
+    assert read_checkpoint(best) == {"step": 10}
+    assert sorted(p.name for p in folder.folder.iterdir()) == [best.name, "step-00000013.safetensors"]
+    assert folder.read_newest() == {"step": 13}

@@ -278,6 +278,63 @@ def test_bad_numbers_of_the_objective(objective: dict[str, Any], message: str, t
         PaperObjective(config, tiny_faces(config))
 
 
+@pytest.mark.parametrize("best_is", ["highest", "lowest"])
+def test_the_best_checkpoint_is_the_best_of_the_log(best_is: str, tiny_pack: Path, tmp_path: Path) -> None:
+    metric = "generator/identity"
+    config = tiny_config(
+        tiny_pack, log_every_steps=1, checkpoint_every_steps=3, keep_checkpoints=1, best_metric=metric, best_is=best_is
+    )
+
+    def cut(step: int, progress: float, losses: Mapping[str, float]) -> None:
+        if step == 5:
+            raise PowerCut
+
+    run = start(tmp_path, config)
+    with pytest.raises(PowerCut):
+        go(run, config, Hooks(on_step=cut))
+    result = go(run, config, resume=True)
+    values = {line["step"]: line[metric] for line in read_stats(run.path / "stats.jsonl") if metric in line}
+    step = (max if best_is == "highest" else min)(values, key=values.__getitem__)
+    assert result.best is not None
+    assert result.best.name == f"best-{step:08d}.safetensors"
+    state = read_checkpoint(result.best)
+    assert (state["step"], state["best"]) == (step, values[step])
+    assert len(list((run.path / "checkpoints").iterdir())) == 2
+
+
+def test_a_metric_that_is_not_logged_is_said(tiny_pack: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_pack, best_metric="judge/fidelity")
+    said: list[str] = []
+    result = go(start(tmp_path, config), config, Hooks(on_warning=said.append))
+    assert result.best is None
+    assert any("no 'judge/fidelity' so far; it has generator" in text.replace("critic", "generator") for text in said)
+
+
+def test_deterministic_runs_equal_plain_ones_on_a_cpu(
+    reference: RunFolder, tiny_pack: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(tiny_pack, deterministic=True)
+    run = start(tmp_path, config)
+    go(run, config)
+    assert outcome(run)[0] == outcome(reference)[0]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_penalty_stays_float32_under_bf16(tiny_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tiny_pack, precision="bf16")
+    objective = PaperObjective(config, tiny_faces(config))
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def look(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        # Of its three calls in a critic step only the penalty's asks for gradients of the face.
+        seen[bool(inputs[0].requires_grad and inputs[0].is_leaf)].add(output.src.dtype)
+
+    objective.modules["critic"].register_forward_hook(look)
+    objective.step(0.0, 0)
+    assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in objective.modules["critic"].parameters())
+
+
 COMMAND = (
     "--preset paper --steps 6 --batch 2 --device cpu --set face_size_px=32 --set generator.width=4 --set "
     "generator.blocks=1 --set critic.width=4 --set objective.critic_steps=2 --set log_every_steps=2 --set "
