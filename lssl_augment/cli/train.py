@@ -20,7 +20,12 @@ __all__ = ["train_command"]
 
 @click.command("train")
 @click.argument("pack", type=click.Path(path_type=Path), required=False)
-@click.option("--preset", default="compact", show_default=True, help="Networks and recipe: compact or paper.")
+@click.option(
+    "--preset",
+    default="compact",
+    show_default=True,
+    help="Networks and recipe: compact, paper; stargan, cyclegan, icgan, simgan.",
+)
 @click.option(
     "--size", type=click.Choice(["64", "128"]), default=None, help="Face size in pixels.  [default: 128]"
 )

@@ -91,6 +91,8 @@ class ExpressionEngine:
         self._vocabulary = bundle.vocabulary
         self._size = bundle.face_size_px
         self._landmarks = landmarks
+        # A generator that sees faces alone (models/baselines) is not made to wait for landmarks.
+        self._needs_landmarks = not getattr(bundle.generator, "face_only", False)
         self._bf16 = precision == "bf16" or (precision == "auto" and _fast_bf16(self.device))
 
     @property
@@ -121,7 +123,9 @@ class ExpressionEngine:
                 f"images must be float with shape (B, 3, {size}, {size}); got {images.dtype} {tuple(images.shape)}"
             )
         images = images.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-        if dense is None:
+        if dense is None and not self._needs_landmarks:
+            dense = images.new_zeros(len(images), DENSE_COUNT, 3)
+        elif dense is None:
             dense = self._find_landmarks(images)
         elif dense.shape != (len(images), DENSE_COUNT, 3):
             raise DataError(f"dense must have shape ({len(images)}, {DENSE_COUNT}, 3); got {tuple(dense.shape)}")
@@ -131,7 +135,11 @@ class ExpressionEngine:
             raise DataError(f"labels must have shape ({len(images)},); got {tuple(labels.shape)}")
         dense = dense.to(self.device, torch.float32)
         with self._autocast():
-            latent = self._generator.encode(images, self._side(dense))  # type: ignore[operator]
+            if self._needs_landmarks:
+                latent = self._generator.encode(images, self._side(dense))  # type: ignore[operator]
+            else:
+                known = None if labels is None else labels.to(self.device, torch.int64)
+                latent = self._generator.encode(images, known)  # type: ignore[operator]
         if self._shapes is None:
             return EncodedFaces(latent, dense)
         if labels is None:
@@ -176,7 +184,8 @@ class ExpressionEngine:
         y = F.one_hot(targets, classes).float() * amount
         if self._shapes is None:
             with self._autocast():
-                image, _ = self._generator.decode(faces.latent, y)  # type: ignore[operator]
+                out = self._generator.decode(faces.latent, y)  # type: ignore[operator]
+            image = out if isinstance(out, Tensor) else out[0]  # face and side image, or the face alone
             return image.float().clamp(-1, 1).contiguous()
         assert self._textures is not None
         assert faces.back is not None

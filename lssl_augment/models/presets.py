@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from types import MappingProxyType
 
 from torch import nn
@@ -22,7 +23,22 @@ __all__ = ["KINDS", "PRESETS", "Number", "Preset", "build_critic", "build_genera
 Number = int | float | bool | None
 
 #: The families of networks; each preset names one.
-KINDS = ("paper", "compact")
+KINDS = ("paper", "compact", "stargan", "cyclegan", "icgan", "simgan")
+
+#: Module and class of the networks that are loaded on first use.
+_GENERATORS = {
+    "compact": "compact_generator:CompactGenerator",
+    "stargan": "baselines.stargan:StarGanGenerator",
+    "cyclegan": "baselines.cyclegan:CycleGanGenerators",
+    "icgan": "baselines.icgan:IcGanGenerator",
+    "simgan": "baselines.simgan:Refiner",
+}
+_CRITICS = {
+    "compact": "conditional_critic:ConditionalCritic",
+    "cyclegan": "baselines.cyclegan:CycleGanCritics",
+    "icgan": "baselines.icgan:IcGanCritic",
+    "simgan": "baselines.simgan:LocalCritic",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,38 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             generator={"width": 32, "blocks": 3, "side_channels": 5},
             critic={"width": 48, "depth": 4, "side_channels": 5},
         ),
+        # The methods LSSL is compared with; docs/baselines.md. A hub of None becomes neutral when training starts.
+        "stargan": Preset(
+            name="stargan",
+            kind="stargan",
+            generator={"width": 64, "downs": 2, "blocks": 6, "hub": None},
+            critic={
+                "width": 64,
+                "depth": None,
+                "side_channels": 0,
+                "max_width": 2048,
+                "slope": 0.01,
+                "spectral": False,
+            },
+        ),
+        "cyclegan": Preset(
+            name="cyclegan",
+            kind="cyclegan",
+            generator={"width": 64, "blocks": 6, "hub": None},
+            critic={"width": 64, "layers": 3},
+        ),
+        "icgan": Preset(
+            name="icgan",
+            kind="icgan",
+            generator={"width": 64, "code": 100, "encoder_width": 32, "output_px": None, "hub": None},
+            critic={"width": 64},
+        ),
+        "simgan": Preset(
+            name="simgan",
+            kind="simgan",
+            generator={"width": 64, "blocks": 10},
+            critic={"width": 96},
+        ),
     }
 )
 
@@ -118,21 +166,22 @@ def build_generator(preset: Preset | str, num_attributes: int, face_size_px: int
 def build_critic(preset: Preset | str, num_attributes: int, face_size_px: int) -> nn.Module:
     """The critic of a preset, with random weights; arguments and errors as in :func:`build_generator`."""
     preset = find_preset(preset) if isinstance(preset, str) else preset
-    if preset.kind == "paper":
+    if preset.kind in ("paper", "stargan"):
         _check_numbers(Critic, preset.critic, preset.name)
         return Critic(num_attributes, face_size_px, **preset.critic)  # type: ignore[arg-type]
-    from lssl_augment.models.conditional_critic import ConditionalCritic
-
-    _check_numbers(ConditionalCritic, preset.critic, preset.name)
-    return ConditionalCritic(num_attributes, **preset.critic)  # type: ignore[arg-type]
+    cls = _load(_CRITICS[preset.kind])
+    _check_numbers(cls, preset.critic, preset.name)
+    return cls(num_attributes, **preset.critic)
 
 
 def _generator_class(kind: str) -> type[nn.Module]:
-    if kind == "paper":
-        return PaperGenerator
-    from lssl_augment.models.compact_generator import CompactGenerator
+    return PaperGenerator if kind == "paper" else _load(_GENERATORS[kind])
 
-    return CompactGenerator
+
+def _load(place: str) -> type[nn.Module]:
+    module, _, name = place.partition(":")
+    cls: type[nn.Module] = getattr(import_module(f"lssl_augment.models.{module}"), name)
+    return cls
 
 
 def _check_numbers(cls: type[nn.Module], numbers: Mapping[str, Number], preset: str) -> None:

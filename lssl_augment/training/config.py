@@ -30,6 +30,11 @@ PRESET_DEFAULTS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
         # The paper: batch 8; 100 epochs at full learning rate, then linear decay over another 100.
         "paper": {"batch": 8, "epochs": 200.0, "balanced": False},
         "compact": {"batch": 12, "epochs": 40.0},
+        # As published, where the publication says so; docs/baselines.md.
+        "stargan": {"batch": 16, "epochs": 200.0},
+        "cyclegan": {"batch": 1, "epochs": 200.0},
+        "icgan": {"batch": 64, "epochs": 50.0},
+        "simgan": {"batch": 16, "epochs": 100.0},
     }
 )
 

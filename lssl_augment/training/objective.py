@@ -103,6 +103,10 @@ class ObjectiveClass(Protocol):
 _CLASSES = {
     "paper": ("lssl_augment.training.paper_objective", "PaperObjective"),
     "compact": ("lssl_augment.training.compact_objective", "CompactObjective"),
+    "stargan": ("lssl_augment.evaluation.baselines.stargan", "StarGanObjective"),
+    "cyclegan": ("lssl_augment.evaluation.baselines.cyclegan", "CycleGanObjective"),
+    "icgan": ("lssl_augment.evaluation.baselines.icgan", "IcGanObjective"),
+    "simgan": ("lssl_augment.evaluation.baselines.simgan", "SimGanObjective"),
 }
 
 

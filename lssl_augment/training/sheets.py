@@ -28,10 +28,12 @@ class Sensitivity:
     Attributes:
         between_targets_grey: between two targets of the same source, mean over all pairs of targets.
         from_source_grey: between a result and its source.
+        targets: how many there were; a single one cannot be ignored.
     """
 
     between_targets_grey: float
     from_source_grey: float
+    targets: int = 2
 
     def warning(self) -> str | None:
         """What is wrong, in plain words; None when nothing is."""
@@ -40,7 +42,7 @@ class Sensitivity:
                 f"the generator changes nothing: results differ from sources by {self.from_source_grey:.2f} "
                 "grey levels; the losses that keep the source may be too strong (or the run has only begun)"
             )
-        if self.between_targets_grey < FLAT_GREY:
+        if self.between_targets_grey < FLAT_GREY and self.targets > 1:
             return (
                 "the generator ignores the wanted expression: the results of different targets differ by "
                 f"{self.between_targets_grey:.2f} grey levels (or the run has only begun)"
@@ -56,7 +58,7 @@ def condition_sensitivity(preview: Preview) -> Sensitivity:
     pairs = max(1, targets * (targets - 1))
     changed = (edits - preview.sources.float()[:, None]).abs().mean()
     # [-1, 1] spans 255 grey levels.
-    return Sensitivity(float(apart.sum()) / pairs * 127.5, float(changed) * 127.5)
+    return Sensitivity(float(apart.sum()) / pairs * 127.5, float(changed) * 127.5, targets)
 
 
 def draw_sheet(preview: Preview) -> np.ndarray:
