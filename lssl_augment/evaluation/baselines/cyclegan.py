@@ -9,7 +9,7 @@ Adam 2e-4 (β 0.5 and 0.999), constant and then linearly down over the second ha
 
 Deviations: K classes are K − 1 pairs with neutral (`models/baselines/cyclegan.py`), which take turns, one a step, so
 each gets 1 / (K − 1) of the budget; the faces of a step are drawn from the two classes with replacement; no enlarged
-random crops (faces are aligned); weights released are the engine's moving average. """
+random crops (faces are aligned); weights released are the engine's moving average."""
 
 from __future__ import annotations
 

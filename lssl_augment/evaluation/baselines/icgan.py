@@ -8,7 +8,7 @@ first weights N(0, 0.02). The GAN is fixed once its share of the run is over, an
 
 Deviations: both trainings are shares of one run (``gan_share``, half); one class at a time, so y' is one-hot; the
 encoders' faces are drawn afresh at each step instead of stored once; weights released are the engine's moving
-average. """
+average."""
 
 from __future__ import annotations
 

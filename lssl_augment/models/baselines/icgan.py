@@ -7,7 +7,7 @@ hidden layer of 4096 (E_z) or 512 (E_y), batch norm and ReLU.
 
 Deviations: faces of another size are resized to 64×64 and results back to it (bilinear); the target vector is given
 whole, so E_y counts only where intensity is below 1 and no class is called neutral: the rest of the vector is then
-what E_y reads in the source. """
+what E_y reads in the source."""
 
 from __future__ import annotations
 
