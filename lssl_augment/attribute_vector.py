@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from lssl_augment.attributes import LIGHTS, Vocabulary, check_poses, pose_index
+from lssl_augment.attributes import LIGHTS, POSES_DEG, SIGNED_POSES_DEG, Vocabulary, check_poses, pose_index
 from lssl_augment.errors import DataError, WeightsError
 
-__all__ = ["GROUPS", "AttributeSpec"]
+__all__ = ["GROUPS", "AttributeSpec", "attribute_words"]
 
 #: The groups in the order of the vector.
 GROUPS = ("expression", "pose", "light")
@@ -223,3 +223,41 @@ class AttributeSpec:
                     f"{name}: codes must be 0 to {size - 1}, or -1 where unknown; got {column.min()} to {column.max()}"
                 )
         return codes.astype(np.int64)
+
+
+def attribute_words(words: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """How a configuration names attribute groups → poses and lights of an :class:`AttributeSpec`.
+
+    ``expression`` is always there. ``pose`` is 0 to 45 degrees, sides alike (the paper's); ``signed-pose`` −45 to 45;
+    ``light`` normal, weak and dark. A colon narrows a group down: ``pose:30`` ends at 30 degrees, ``light:normal+dark``.
+
+    Args:
+        words: such as ``("expression", "pose", "light")``, in any order.
+
+    Raises:
+        DataError: another word, one that comes twice, or a group narrowed to what is none of its values.
+    """
+    names = [word.partition(":")[0].removeprefix("signed-") for word in words]
+    if "expression" not in names or len(set(names)) != len(names) or set(names) - set(GROUPS) or "" in words:
+        raise DataError(
+            "attributes are expression, and where wanted pose (or signed-pose) and light, each once; "
+            f"got {','.join(words) or 'none'}"
+        )
+    poses: tuple[int, ...] = ()
+    lights: tuple[str, ...] = ()
+    for word, name in zip(words, names, strict=True):
+        base, colon, part = word.partition(":")
+        if name == "pose":
+            full = POSES_DEG if base == "pose" else SIGNED_POSES_DEG
+            last = full[-1] if not colon else int(part) if part.isdecimal() else -1
+            if last not in full or last <= 0:
+                raise DataError(f"{base}:N ends at one of {', '.join(str(p) for p in full if p > 0)}; got {word!r}")
+            poses = tuple(pose for pose in full if abs(pose) <= last)
+        elif name == "light":
+            chosen = part.split("+") if colon else list(LIGHTS)
+            if len(chosen) < 2 or set(chosen) - set(LIGHTS) or len(set(chosen)) != len(chosen):
+                raise DataError(f"light:A+B takes two or three of {', '.join(LIGHTS)}; got {word!r}")
+            lights = tuple(light for light in LIGHTS if light in chosen)
+        elif word != "expression":
+            raise DataError(f"expressions are chosen with classes=…; got {word!r}")
+    return poses, lights

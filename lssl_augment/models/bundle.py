@@ -48,6 +48,12 @@ class ModelBundle:
         stored = self.card.get("attributes")
         return AttributeSpec(self.vocabulary) if stored is None else AttributeSpec.from_card(stored)
 
+    @property
+    def side_sigma_px(self) -> float | None:
+        """Standard deviation of the side image's dots it was trained with; None: the package's own."""
+        stored = self.card.get("architecture", {}).get("side_sigma_px")
+        return None if stored is None else float(stored)
+
 
 def load_model(
     name_or_path: str | os.PathLike[str] = "lfw-128", device: str | torch.device = "cpu"
@@ -65,13 +71,18 @@ def load_model(
     try:
         vocabulary = Vocabulary(tuple(card["class_names"]))
         told = AttributeSpec.from_card(card["attributes"]) if "attributes" in card else AttributeSpec(vocabulary)
-        if told != AttributeSpec(vocabulary):
-            raise ValueError(f"attributes {told.names} are not the classes; this version edits expressions only")
+        if told.expressions != vocabulary:
+            raise ValueError(f"attributes {told.names} do not begin with the classes {vocabulary.names}")
         size = int(card["face_size_px"])
         architecture = card["architecture"]
+        if len(told.groups) > 1 and architecture["kind"] != "paper":
+            raise ValueError(f"a {architecture['kind']} generator edits expressions only; got {told.names}")
+        sigma = architecture.get("side_sigma_px", 1.0)
+        if type(sigma) not in (int, float) or not 0 < sigma < float("inf"):
+            raise ValueError(f"side_sigma_px must be a positive number; got {sigma!r}")
         preset = next(p for p in PRESETS.values() if p.kind == architecture["kind"])
         preset = preset.with_numbers(generator=architecture["generator"])
-        generator = build_generator(preset, len(vocabulary), size)
+        generator = build_generator(preset, len(told), size)
         generator.load_state_dict(_under(tensors, "generator."))
         shapes = _statistics(ExpressionShapes, _under(tensors, "shapes."))
         textures = _statistics(ExpressionTextures, _under(tensors, "textures."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
@@ -18,6 +20,7 @@ from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.expression_textures import skin_colour
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
+from lssl_augment.models.target_vectors import Mixture, check_mixture, source_codes, target_vectors
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
@@ -34,6 +37,8 @@ class EncodedFaces:
         dense: landmarks, ``(B, 478, 3)`` px.
         back, expression, classes: pose, expression and class weights in the shape model's terms; None without one.
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
+        codes: expression, pose and light of the faces, ``(B, G)``, −1 unknown; None where the generator takes the
+            expression alone.
     """
 
     latent: Any
@@ -43,6 +48,7 @@ class EncodedFaces:
     classes: Tensor | None = None
     faces: Tensor | None = None
     skin: Tensor | None = None
+    codes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.dense)
@@ -55,7 +61,7 @@ class EncodedFaces:
             self.dense[rows],
             *(
                 None if x is None else x[rows]
-                for x in (self.back, self.expression, self.classes, self.faces, self.skin)
+                for x in (self.back, self.expression, self.classes, self.faces, self.skin, self.codes)
             ),
         )
 
@@ -90,6 +96,7 @@ class ExpressionEngine:
         self._textures = None if bundle.textures is None else bundle.textures.to(self.device)
         self._vocabulary = bundle.vocabulary
         self._size = bundle.face_size_px
+        self._spec, self._sigma_px = bundle.attributes, bundle.side_sigma_px
         self._landmarks = landmarks
         # A generator that sees faces alone (models/baselines) is not made to wait for landmarks.
         self._needs_landmarks = not getattr(bundle.generator, "face_only", False)
@@ -101,18 +108,33 @@ class ExpressionEngine:
         return self._vocabulary
 
     @property
+    def attributes(self) -> AttributeSpec:
+        """What its attribute vector holds: the expressions, and pose or light where it was trained with them."""
+        return self._spec
+
+    @property
     def face_size_px(self) -> int:
         """Size of the faces it takes and makes."""
         return self._size
 
     @torch.no_grad()
-    def encode(self, images: Tensor, dense: Tensor | None = None, labels: Tensor | None = None) -> EncodedFaces:
+    def encode(
+        self,
+        images: Tensor,
+        dense: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        yaw_deg: np.ndarray | None = None,
+        lights: Sequence[str] | np.ndarray | None = None,
+    ) -> EncodedFaces:
         """Encode sources once for all of their targets.
 
         Args:
             images: aligned faces, ``(B, 3, S, S)`` float in [-1, 1].
             dense: their landmarks, ``(B, 478, 3)`` px; None: the package's landmark network finds them.
             labels: their expressions, ``(B,)`` int64 in the engine's vocabulary, −1 for unknown; None: all unknown.
+            yaw_deg, lights: ``(B,)``, what is known of head pose and light, NaN and empty where it is not; a generator of
+                poses measures the others from the landmarks, one of lights judges them by the rule of ``faces/light.py``.
 
         Raises:
             DataError: shapes that do not fit.
@@ -141,7 +163,8 @@ class ExpressionEngine:
                 known = None if labels is None else labels.to(self.device, torch.int64)
                 latent = self._generator.encode(images, known)  # type: ignore[operator]
         if self._shapes is None:
-            return EncodedFaces(latent, dense)
+            codes = source_codes(self._spec, images, dense, labels, yaw_deg, lights)
+            return EncodedFaces(latent, dense, codes=codes)
         if labels is None:
             labels = torch.full((len(images),), -1)
         shape, back = self._shapes.canonical(dense)
@@ -152,20 +175,33 @@ class ExpressionEngine:
         return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense))
 
     @torch.no_grad()
-    def edit(self, faces: EncodedFaces, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
-        """Give encoded faces another expression.
+    def edit(
+        self,
+        faces: EncodedFaces,
+        targets: Tensor,
+        intensity: Tensor,
+        seeds: Tensor,
+        *,
+        mixture: Mixture | None = None,
+        pose: Tensor | None = None,
+        light: Tensor | None = None,
+    ) -> Tensor:
+        """Give encoded faces another expression, and where the generator can, another pose or light.
 
         Args:
             faces: R encoded rows.
             targets: ``(R,)`` int64 in the engine's vocabulary.
             intensity: ``(R,)`` float in [0, 1]; 1 is a donor's full expression, 0 the face at rest.
             seeds: ``(R,)`` int64; choose the donors.
+            mixture: a second expression and its share, for what lies between two; None: the targets alone.
+            pose, light: ``(R,)`` int64, index into ``attributes.poses_deg`` and ``attributes.lights``; −1 and None keep
+                the source's.
 
         Returns:
             ``(R, 3, S, S)`` float32 in [-1, 1].
 
         Raises:
-            DataError: lengths that differ, or values out of range.
+            DataError: lengths that differ, values out of range, or a pose or light for a generator without them.
         """
         count, classes = len(faces), len(self._vocabulary)
         if not len(targets) == len(intensity) == len(seeds) == count:
@@ -177,12 +213,23 @@ class ExpressionEngine:
             raise DataError(f"targets must be in [0, {classes - 1}]; got {int(targets.min())} to {int(targets.max())}")
         if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= 1):
             raise DataError(f"intensity must be in [0, 1]; got {float(intensity.min())} to {float(intensity.max())}")
+        check_mixture(mixture, count, classes)
+        if self._shapes is not None and not (pose is None and light is None):
+            raise DataError(
+                "these weights change the expression alone: a `compact` generator has no pose and no light; "
+                "train one with --preset paper --set attributes=expression,pose,light"
+            )
         if not count:  # torch's pixel_unshuffle takes no empty batch
             return torch.empty(0, 3, self._size, self._size, device=self.device)
         targets = targets.to(self.device, torch.int64)
         amount = intensity.to(self.device, torch.float32)[:, None]
-        y = F.one_hot(targets, classes).float() * amount
+        y = F.one_hot(targets, classes).float()
+        if mixture is not None:
+            second, share = mixture.targets.to(targets), mixture.share.to(amount)[:, None]
+            y = torch.lerp(y, F.one_hot(second, classes).float(), share)
+        y = y * amount
         if self._shapes is None:
+            y = target_vectors(self._spec, y, faces.codes, pose=pose, light=light)
             with self._autocast():
                 out = self._generator.decode(faces.latent, y)  # type: ignore[operator]
             image = out if isinstance(out, Tensor) else out[0]  # face and side image, or the face alone
@@ -194,10 +241,19 @@ class ExpressionEngine:
         assert faces.faces is not None
         assert faces.skin is not None
         drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
-        change = torch.from_numpy(drawn).to(self.device) * amount - faces.expression
-        rows = torch.from_numpy(donors).to(self.device)
+        shape, rows = torch.from_numpy(drawn).to(self.device), torch.from_numpy(donors).to(self.device)
+        widest = self._textures.widest(rows, amount[:, 0])
+        if mixture is not None:
+            other, others = self._shapes.draw_donors(second.cpu().numpy(), np.asarray(seeds.cpu()))
+            shape = torch.lerp(shape, torch.from_numpy(other).to(self.device), share)
+            ends, opened = torch.from_numpy(others).to(self.device), self._textures.donor_open
+            widest = torch.lerp(widest, self._textures.widest(ends, amount[:, 0]), share[:, 0])
+            # Between two mouths the inside is that of the more open one all the way, so that it does not jump.
+            wider = (opened[ends] > opened[rows]) & (share[:, 0] > 0)
+            rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
+        change = shape * amount - faces.expression
         moved = self._shapes.displace(faces.dense, faces.back, change)
-        moved = settle_mouth(moved, self._textures.widest(rows, amount[:, 0]))
+        moved = settle_mouth(moved, widest)
         flow = shape_flow(faces.dense, moved, self._size)
         warped = warp_image(faces.faces, flow)
         change = torch.cat([change, y - faces.classes], dim=1)
@@ -208,8 +264,10 @@ class ExpressionEngine:
 
     def _side(self, dense: Tensor) -> Tensor:
         channels = getattr(self._generator, "side_channels", 1)
+        if not channels:  # a generator that sees the face alone
+            return dense.new_empty(len(dense), 0, self._size, self._size)
         points = dense[:, _SPARSE.to(dense.device), :2]
-        drawn = side_image(points, self._size, self._size, groups=channels > 1)
+        drawn = side_image(points, self._size, self._size, sigma_px=self._sigma_px, groups=channels > 1)
         return drawn.contiguous(memory_format=torch.channels_last)
 
     def _find_landmarks(self, images: Tensor) -> Tensor:

@@ -26,19 +26,19 @@ class PaperGenerator(nn.Module):
         width: channels of the first convolution; doubled at each of the ``downs``.
         downs: 4×4 stride-2 convolutions of the encoder and sub-pixel upsamplings of the decoder.
         blocks: residual blocks at the end of the encoder.
-        side_channels: channels of the side image.
+        side_channels: channels of the side image; 0 for a generator that sees and makes the face alone.
 
     Raises:
-        DataError: a number below 1 (``blocks``: below 0).
+        DataError: a number below 1 (``blocks`` and ``side_channels``: below 0).
     """
 
     def __init__(
         self, num_attributes: int, *, width: int = 64, downs: int = 4, blocks: int = 6, side_channels: int = 1
     ) -> None:
         super().__init__()
-        if min(num_attributes, width, downs, side_channels) < 1 or blocks < 0:
+        if min(num_attributes, width, downs) < 1 or min(blocks, side_channels) < 0:
             raise DataError(
-                "num_attributes, width, downs and side_channels must be at least 1, blocks at least 0; got "
+                "num_attributes, width and downs must be at least 1, side_channels and blocks at least 0; got "
                 f"{num_attributes}, {width}, {downs}, {side_channels} and {blocks}"
             )
         self.num_attributes = num_attributes
@@ -55,14 +55,14 @@ class PaperGenerator(nn.Module):
         # The first upsampling also takes in the attribute planes.
         self.decoder = nn.Sequential(sub_pixel_up(widths[-1] + num_attributes, widths[-2]), *ups)
         self.image_head = nn.Conv2d(width, 3, 7, padding=3)
-        self.side_head = nn.Conv2d(width, side_channels, 7, padding=3)
+        self.side_head = nn.Conv2d(width, side_channels, 7, padding=3) if side_channels else None
 
     def encode(self, images: Tensor, sides: Tensor) -> Tensor:
         """E(x, s).
 
         Args:
             images: ``(B, 3, H, W)`` floating point in [-1, 1]; H and W multiples of ``2**downs``.
-            sides: ``(B, side_channels, H, W)`` in [0, 1].
+            sides: ``(B, side_channels, H, W)`` in [0, 1]; no channels where the generator sees the face alone.
 
         Returns:
             The latent, ``(B, width·2**downs, H / 2**downs, W / 2**downs)``.
@@ -102,7 +102,10 @@ class PaperGenerator(nn.Module):
                 f"got {tuple(attributes.shape)}"
             )
         features = self.decoder(replicate(attributes, latent))
-        return torch.tanh(self.image_head(features)), torch.sigmoid(self.side_head(features))
+        image = torch.tanh(self.image_head(features))
+        if self.side_head is None:
+            return image, image.new_empty(len(image), 0, *image.shape[2:])
+        return image, torch.sigmoid(self.side_head(features))
 
     def forward(self, images: Tensor, sides: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
         """Dec(E(x, s), y): :meth:`encode`, then :meth:`decode`."""

@@ -35,6 +35,7 @@ class TrainingFaces:
         subjects: ``(N,)`` text.
         vocabulary: names of the labels.
         dataset: name of the data set.
+        yaw_deg: ``(N,)`` float32 degrees, NaN where unknown, or None. lights: ``(N,)`` text, empty where unknown, or None.
     """
 
     images: np.ndarray
@@ -44,6 +45,8 @@ class TrainingFaces:
     subjects: np.ndarray
     vocabulary: Vocabulary
     dataset: str
+    yaw_deg: np.ndarray | None = None
+    lights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -234,6 +237,8 @@ def _read_npz(path: Path) -> TrainingFaces:
             subjects=arrays["subjects"][train],
             vocabulary=BASIC8 if names is None else Vocabulary(tuple(names.tolist())),
             dataset=path.stem,
+            yaw_deg=arrays["yaw_deg"][train].astype(np.float32) if "yaw_deg" in arrays else None,
+            lights=arrays["lights"][train] if "lights" in arrays else None,
         )
     except (KeyError, ValueError, OSError) as error:
         raise DataError(f"{path} cannot be used as training faces: {error}") from error
@@ -260,6 +265,8 @@ def _read_pack(path: Path, splits: str | Path | None, fold: int | None) -> Train
             subjects=pack.subjects[rows],
             vocabulary=pack.vocabulary,
             dataset=pack.dataset,
+            yaw_deg=pack.yaw_deg[rows],
+            lights=pack.lights[rows],
         )
 
 
@@ -278,6 +285,8 @@ def _restrict(faces: TrainingFaces, vocabulary: Vocabulary) -> TrainingFaces:
         dense=None if faces.dense is None else faces.dense[keep],
         subjects=faces.subjects[keep],
         vocabulary=vocabulary,
+        yaw_deg=None if faces.yaw_deg is None else faces.yaw_deg[keep],
+        lights=None if faces.lights is None else faces.lights[keep],
     )
 
 

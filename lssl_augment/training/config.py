@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lssl_augment.attribute_vector import attribute_words
 from lssl_augment.errors import DataError
 from lssl_augment.models.presets import Number, Preset, find_preset
 
@@ -66,6 +67,8 @@ class TrainConfig:
         preset: name of the networks' preset.
         splits: path of a split file; empty: the pack's own split. fold: of it, from 0.
         classes: expressions to learn; empty: all of the pack's.
+        attributes: groups of the attribute vector, ``expression`` and perhaps ``pose`` and ``light``
+            (:func:`lssl_augment.attribute_vector.attribute_words`); more than the expression is for ``paper`` alone.
         face_size_px: size of the faces; the pack's are resized.
         seed: of first weights, sampling and targets.
         device: ``cpu``, ``cuda``, ``cuda:1`` …
@@ -101,6 +104,7 @@ class TrainConfig:
     splits: str = ""
     fold: int | None = None
     classes: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ("expression",)
     face_size_px: int = 128
     seed: int = 0
     device: str = "cpu"
@@ -132,7 +136,12 @@ class TrainConfig:
     objective: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        find_preset(self.preset)
+        kind = find_preset(self.preset).kind
+        if any(attribute_words(self.attributes)) and kind != "paper":
+            raise DataError(
+                f"preset {self.preset!r} learns expressions alone; got attributes={','.join(self.attributes)}; for pose "
+                "and light in one generator use --preset paper"
+            )
         if self.steps is not None and self.hours is not None:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")
         if self.precision not in _PRECISIONS:
@@ -199,7 +208,7 @@ def parse_settings(settings: typing.Sequence[str]) -> dict[str, Any]:
         value = _parse_value(text)
         section, dot, name = key.partition(".")
         if not dot:
-            out[key] = [v for v in text.split(",") if v] if key == "classes" else value
+            out[key] = [v for v in text.split(",") if v] if key in ("classes", "attributes") else value
         elif section in _SECTIONS:
             out.setdefault(section, {})[name] = value
         else:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lssl_augment.attribute_vector import AttributeSpec
+from lssl_augment.attribute_vector import AttributeSpec, attribute_words
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.models.weights import write_weights
 from lssl_augment.training.config import TrainConfig
@@ -58,13 +58,14 @@ def export_generator(
         "steps": result.step,
         "hours": round(result.seconds / 3600, 3),
         "seed": config.seed,
+        "objective": config.objective,
         "command": _without_folders(run.command()),
     }
     card = {
         "kind": "generator",
         "architecture": dict(release.architecture),
         "class_names": list(data["counts"]),
-        "attributes": AttributeSpec(Vocabulary(tuple(data["counts"]))).to_card(),
+        "attributes": AttributeSpec(Vocabulary(tuple(data["counts"])), *attribute_words(config.attributes)).to_card(),
         "face_size_px": config.face_size_px,
         "training": training,
         "metrics": result.stats,

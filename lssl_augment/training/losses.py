@@ -3,16 +3,18 @@
 Symbols are the paper's: x a face, s its side image, y the target attributes, y' the source's, (x', s') =
 Dec(E(x, s), y) and (x̂, ŝ) = Dec(E(x', s'), y'). Norms ‖·‖₁ are means over batch and elements, as is usual,
 so that the weights mean the same at every size. Losses are float32, whatever the networks' precision.
-The parsing loss, eq. 5, needs a face parser; its place is the ``parsing`` argument of :func:`generator_loss`.
+Eq. 5, the parsing loss, has a file of its own (``parsing_loss.py``) and is named here with the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lssl_augment.training.parsing_loss import parsing_loss
 
 __all__ = [
     "attribute_loss",
@@ -21,7 +23,10 @@ __all__ = [
     "generator_loss",
     "gradient_penalty",
     "identity_loss",
+    "image_cycle_loss",
     "interpolate_pairs",
+    "parsing_loss",
+    "softmax_attribute_loss",
     "wgan_loss",
 ]
 
@@ -63,7 +68,7 @@ def wgan_loss(real_src: Tensor, fake_src: Tensor, penalty: Tensor, lambda_gp: fl
     return real_src.float().mean() - fake_src.float().mean() - lambda_gp * penalty
 
 
-def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
+def attribute_loss(logits: Tensor, attributes: Tensor, known: Tensor | None = None) -> Tensor:
     """L_cls, eqs. 2 and 3: binary cross-entropy summed over the attributes, mean over the batch.
 
     Eq. 2 (L_cls_r) puts in D_cls of real pairs and their own attributes; eq. 3 (L_cls_f) D_cls of generated
@@ -71,9 +76,26 @@ def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
 
     Args:
         logits, attributes: ``(B, A)``; attributes in [0, 1].
+        known: ``(B, A)`` bool, the attributes that count; None: all. What nobody knows adds nothing to the sum.
     """
     each = F.binary_cross_entropy_with_logits(logits.float(), attributes.float(), reduction="none")
-    return each.sum(1).mean()
+    return (each if known is None else each * known).sum(1).mean()
+
+
+def softmax_attribute_loss(
+    logits: Tensor, attributes: Tensor, groups: Iterable[slice], known: Tensor | None = None
+) -> Tensor:
+    """L_cls for attributes that exclude each other: softmax cross-entropy, summed over the groups, mean over the batch.
+
+    Not the paper's (eqs. 2 and 3 are :func:`attribute_loss`); what the choice is worth is a switch of the ablation.
+
+    Args:
+        logits, attributes: ``(B, A)``; each group one-hot. groups: columns of each group.
+        known: as of :func:`attribute_loss`; all columns of a group or none.
+    """
+    weights = attributes.float() if known is None else attributes.float() * known
+    each = [-(weights[:, g] * logits[:, g].float().log_softmax(1)).sum(1) for g in groups]
+    return torch.stack(each).sum(0).mean()
 
 
 def identity_loss(generated: Tensor, images: Tensor) -> Tensor:
@@ -89,7 +111,13 @@ def bidirectional_loss(pair: Pair, back: Pair, latent: Tensor, generated_latent:
         latent: E(x, s); generated_latent: E(x', s').
     """
     terms = zip((*pair, latent), (*back, generated_latent), strict=True)
-    return torch.stack([(a.float() - b.float()).abs().mean() for a, b in terms]).sum()
+    # Networks without a side image have one of no channels, the mean of which is not a number.
+    return torch.stack([(a.float() - b.float()).abs().mean() for a, b in terms if a.numel()]).sum()
+
+
+def image_cycle_loss(images: Tensor, back: Tensor) -> Tensor:
+    """The first term of eq. 6 alone, ‖x − x̂‖₁: the image-level cycle of the paper's ablation."""
+    return (images.float() - back.float()).abs().mean()
 
 
 def critic_loss(gan: Tensor, cls_real: Tensor, lambda_cls: float) -> Tensor:
@@ -100,7 +128,7 @@ def critic_loss(gan: Tensor, cls_real: Tensor, lambda_cls: float) -> Tensor:
 def generator_loss(
     fake_src: Tensor,
     *,
-    bidirectional: Tensor,
+    bidirectional: Tensor | None,
     cls_fake: Tensor,
     identity: Tensor,
     lambda_bi: float,
@@ -112,9 +140,9 @@ def generator_loss(
     """L_G, eq. 7: −E[D_src(x', s')] + λ_bi L_bi + λ_cls L_cls_f + λ_id L_id + λ_p L_p.
 
     Args:
-        parsing: L_p, eq. 5, of a face parser; None leaves the term out.
+        bidirectional: L_bi, eq. 6. parsing: L_p, eq. 5. None leaves the term out, as the paper's ablation does.
     """
-    total = (
-        -fake_src.float().mean() + lambda_bi * bidirectional + lambda_cls * cls_fake + lambda_id * identity
-    )
+    total = -fake_src.float().mean() + lambda_cls * cls_fake + lambda_id * identity
+    if bidirectional is not None:
+        total = total + lambda_bi * bidirectional
     return total if parsing is None else total + lambda_p * parsing

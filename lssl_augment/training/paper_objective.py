@@ -1,7 +1,8 @@
-"""The paper's training step: several critic steps, then one generator step (eqs. 1–4, 6 and 7)."""
+"""The paper's training step: several critic steps, then one generator step (eqs. 1 to 7)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,26 +10,30 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.critic import Critic
 from lssl_augment.models.paper_generator import PaperGenerator
+from lssl_augment.models.parser_net import ParserNet, load_parser
 from lssl_augment.models.presets import build_critic, build_generator
 from lssl_augment.training import losses
+from lssl_augment.training.attribute_table import AttributeTable
 from lssl_augment.training.batches import FaceBatch, FaceSampler, TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.objective import Preview, Release
 from lssl_augment.training.parts import Parts, update
+
+_BIDIRECTIONAL = ("full", "image", "none")
+_ATTRIBUTE_LOSSES = ("binary", "softmax")
 
 __all__ = ["PaperObjective", "PaperOptions", "learning_rate_factor", "preview_rows"]
 
 
 @dataclass(frozen=True)
 class PaperOptions:
-    """Numbers of the paper's objective; the defaults are the paper's.
+    """Numbers and switches of the paper's objective; the defaults are the paper's.
 
     Attributes:
         lambda_bi, lambda_id, lambda_p, lambda_gp, lambda_cls: weights of the losses.
@@ -36,7 +41,11 @@ class PaperOptions:
         lr, beta1, beta2: of Adam, for both networks.
         constant_share: share of the run at full learning rate; then it falls linearly to 0.
         flip: mirror half of the faces.
-        parser: weights of a face parser for L_p (eq. 5); None leaves the term out.
+        parser: face parser of L_p (eq. 5), a released name or a path; None leaves the term out.
+        side_image: False: generator and critic see and make the face alone.
+        side_sigma_px: standard deviation of the side image's dots in pixels of the face; None: 1/64 of its size.
+        bidirectional: ``full`` (eq. 6), ``image`` (its first term, the image-level cycle) or ``none``.
+        attribute_loss: ``binary`` (eqs. 2 and 3) or ``softmax``, for values of a group that exclude each other.
     """
 
     lambda_bi: float = 10.0
@@ -50,14 +59,20 @@ class PaperOptions:
     beta2: float = 0.999
     constant_share: float = 0.5
     flip: bool = True
-    parser: str | None = None
+    parser: str | None = "parser"
+    side_image: bool = True
+    side_sigma_px: float | None = None
+    bidirectional: str = "full"
+    attribute_loss: str = "binary"
 
     def __post_init__(self) -> None:
-        if self.parser is not None:
-            raise DataError(
-                f"objective.parser={self.parser!r}: this version has no face parser, so the loss of eq. 5 "
-                "cannot be added; leave objective.parser unset"
-            )
+        for name, allowed in (("bidirectional", _BIDIRECTIONAL), ("attribute_loss", _ATTRIBUTE_LOSSES)):
+            if getattr(self, name) not in allowed:
+                raise DataError(f"objective.{name} must be {' or '.join(allowed)}; got {getattr(self, name)!r}")
+        if self.side_sigma_px is not None and not 0 < self.side_sigma_px < math.inf:
+            raise DataError(f"objective.side_sigma_px must be a positive number of pixels; got {self.side_sigma_px}")
+        if self.side_sigma_px is not None and not self.side_image:
+            raise DataError("objective.side_sigma_px means nothing with objective.side_image=false; leave one out")
         if self.critic_steps < 1 or not self.lr > 0:
             raise DataError(
                 f"critic_steps must be at least 1 and lr positive; got {self.critic_steps} and {self.lr}"
@@ -98,15 +113,22 @@ class PaperObjective:
         self.config = config
         self.faces = faces
         self.device = torch.device(config.device)
-        self.classes = len(faces.vocabulary)
+        self.table = AttributeTable(faces, config.attributes)
+        self.spec = self.table.spec
         preset = config.networks
         if preset.generator.get("side_channels", 1) != 1 or preset.critic.get("side_channels", 1) != 1:
-            raise DataError("the paper's side image has one channel; leave side_channels at 1")
+            raise DataError(
+                "the paper's side image has one channel; leave side_channels at 1, or switch the side image off with "
+                "objective.side_image=false"
+            )
+        channels = {"side_channels": int(self.options.side_image)}
+        self._preset = preset = preset.with_numbers(channels, channels)
+        self._parser = self._load_parser()
         # First weights come from the seed, and the caller's global generator stays as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            generator = build_generator(preset, self.classes, faces.face_size_px)
-            critic = build_critic(preset, self.classes, faces.face_size_px)
+            generator = build_generator(preset, len(self.spec), faces.face_size_px)
+            critic = build_critic(preset, len(self.spec), faces.face_size_px)
         assert isinstance(generator, PaperGenerator)
         assert isinstance(critic, Critic)
         self._memory = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -152,27 +174,26 @@ class PaperObjective:
         return {**values, "lr": lr}
 
     def preview(self, generator: nn.Module) -> Preview:
-        """Every class as target, for faces of each class in turn."""
+        """Every value of every attribute as target, the others kept, for faces of each class in turn."""
         assert isinstance(generator, PaperGenerator)
-        images, sides, _ = self._pairs(self._preview)
-        edits = []
+        images, sides, own = self._pairs(self._preview)
         with torch.inference_mode(), self._autocast():
             latent = generator.encode(images, sides)
-            for label in range(self.classes):
-                attributes = self._one_hot(torch.full((len(images),), label, device=self.device))
-                edits.append(generator.decode(latent, attributes)[0].float())
-        return Preview(images.cpu(), torch.stack(edits, dim=1).cpu(), self.faces.vocabulary.names)
+            edits = [generator.decode(latent, target)[0].float() for target in self.table.each_value(own)]
+        return Preview(images.cpu(), torch.stack(edits, dim=1).cpu(), self.spec.names)
 
     def release(self, generator: nn.Module) -> Release:
         """Weights of the generator and the numbers to build it from."""
-        preset = self.config.networks
+        preset = self._preset
         tensors = {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
         architecture = {
             "preset": preset.name,
             "kind": preset.kind,
             "generator": dict(preset.generator),
-            "num_attributes": self.classes,
+            "num_attributes": len(self.spec),
         }
+        if self.options.side_sigma_px is not None:
+            architecture["side_sigma_px"] = self.options.side_sigma_px
         return Release(tensors, architecture)
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,7 +208,8 @@ class PaperObjective:
     def _draw(self) -> list[tuple[Tensor, ...]]:
         """This process's parts of the next batch: faces, side images, own and target attributes, shares."""
         rows, flipped = self.sampler.draw()
-        targets = self._targets(len(rows))
+        own = self.table.own(torch.from_numpy(rows), torch.from_numpy(flipped))
+        targets = self.table.draw(own, self.random).to(self.device)
         shares = torch.rand(len(rows), generator=self.random).to(self.device)
         return [
             (*self._pairs(self.sampler.take(rows[part], flipped[part])), targets[part], shares[part])
@@ -206,13 +228,13 @@ class PaperObjective:
         between = losses.interpolate_pairs((x, s), fake, share)
         penalty = losses.gradient_penalty(lambda image, side: self._critic(image, side).src, between)
         gan = losses.wgan_loss(real_out.src, fake_out.src, penalty, options.lambda_gp)
-        cls_real = losses.attribute_loss(real_out.cls, own)
+        cls_real = self._attribute_loss(real_out.cls, own)
         return {
             "critic/total": losses.critic_loss(gan, cls_real, options.lambda_cls),
             "critic/gan": gan,
             "critic/penalty": penalty,
             "critic/cls_real": cls_real,
-            "critic/accuracy_real": _accuracy(real_out.cls, own),
+            "critic/accuracy_real": self._accuracy(real_out.cls, own),
         }
 
     def _generator_terms(
@@ -223,13 +245,12 @@ class PaperObjective:
         with self._autocast():
             latent = self._generator.encode(x, s)
             fake = self._generator.decode(latent, target)
-            fake_latent = self._generator.encode(*fake)
-            back = self._generator.decode(fake_latent, own)
+            bidirectional = self._bidirectional(x, s, own, latent, fake)
             judged = self._critic(*fake)
+            parsing = self._parsing(x, fake[0])
         self._critic.requires_grad_(True)
-        bidirectional = losses.bidirectional_loss((x, s), back, latent, fake_latent)
         identity = losses.identity_loss(fake[0], x)
-        cls_fake = losses.attribute_loss(judged.cls, target)
+        cls_fake = self._attribute_loss(judged.cls, target)
         loss = losses.generator_loss(
             judged.src,
             bidirectional=bidirectional,
@@ -238,33 +259,71 @@ class PaperObjective:
             lambda_bi=options.lambda_bi,
             lambda_cls=options.lambda_cls,
             lambda_id=options.lambda_id,
+            parsing=parsing,
+            lambda_p=options.lambda_p,
         )
+        switched = {"generator/bidirectional": bidirectional, "generator/parsing": parsing}
         return {
             "generator/total": loss,
             "generator/gan": -judged.src.float().mean(),
-            "generator/bidirectional": bidirectional,
+            **{name: value for name, value in switched.items() if value is not None},
             "generator/cls_fake": cls_fake,
             "generator/identity": identity,
-            "generator/accuracy_fake": _accuracy(judged.cls, target),
+            "generator/accuracy_fake": self._accuracy(judged.cls, target),
         }
+
+    def _bidirectional(
+        self, x: Tensor, s: Tensor, own: Tensor, latent: Tensor, fake: tuple[Tensor, Tensor]
+    ) -> Tensor | None:
+        """Eq. 6, or what the switch leaves of it; the way back is not even gone where nothing asks for it."""
+        if self.options.bidirectional == "none":
+            return None
+        fake_latent = self._generator.encode(*fake)
+        back = self._generator.decode(fake_latent, own)
+        if self.options.bidirectional == "image":
+            return losses.image_cycle_loss(x, back[0])
+        return losses.bidirectional_loss((x, s), back, latent, fake_latent)
+
+    def _parsing(self, x: Tensor, fake: Tensor) -> Tensor | None:
+        """Eq. 5; the parser is frozen, its gradient goes on to the generator."""
+        if self._parser is None:
+            return None
+        with torch.no_grad():
+            real = self._parser(x)
+        return losses.parsing_loss(real, self._parser(fake))
+
+    def _attribute_loss(self, logits: Tensor, attributes: Tensor) -> Tensor:
+        """Eqs. 2 and 3; attributes that nobody knows do not count."""
+        known = self.table.known(attributes)
+        if self.options.attribute_loss == "binary":
+            return losses.attribute_loss(logits, attributes, known)
+        return losses.softmax_attribute_loss(logits, attributes, self.spec.groups.values(), known)
+
+    def _load_parser(self) -> ParserNet | None:
+        if self.options.parser is None:
+            return None
+        parser, size = load_parser(self.options.parser, self.device), self.faces.face_size_px
+        if size % parser.config.stride:
+            raise DataError(
+                f"the face parser of eq. 5 takes faces whose size is a multiple of {parser.config.stride}; got {size}; "
+                "objective.parser=none leaves the term out"
+            )
+        return parser
 
     def _pairs(self, batch: FaceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Faces, side images and own attributes of a batch, on the device."""
+        own = self.table.own(batch.rows, batch.flipped).to(self.device)
         batch = batch.to(self.device)
-        sides = side_image(batch.points68, self.faces.face_size_px, self.faces.face_size_px)
-        images = batch.images.contiguous(memory_format=self._memory)
-        return images, sides.contiguous(memory_format=self._memory), self._one_hot(batch.labels)
-
-    def _targets(self, count: int) -> Tensor:
-        labels = torch.randint(self.classes, (count,), generator=self.random)
-        return self._one_hot(labels.to(self.device))
-
-    def _one_hot(self, labels: Tensor) -> Tensor:
-        return F.one_hot(labels, self.classes).float()
+        images, size = batch.images.contiguous(memory_format=self._memory), self.faces.face_size_px
+        if not self.options.side_image:
+            return images, images.new_empty(len(images), 0, size, size), own
+        sides = side_image(batch.points68, size, size, sigma_px=self.options.side_sigma_px)
+        return images, sides.contiguous(memory_format=self._memory), own
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-
-def _accuracy(logits: Tensor, attributes: Tensor) -> Tensor:
-    return (logits.detach().argmax(1) == attributes.argmax(1)).float().mean()
+    def _accuracy(self, logits: Tensor, attributes: Tensor) -> Tensor:
+        """Share of expressions, the one group that is always known, that the critic names rightly."""
+        place = self.spec.groups["expression"]
+        return (logits.detach()[:, place].argmax(1) == attributes[:, place].argmax(1)).float().mean()
