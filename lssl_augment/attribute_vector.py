@@ -229,7 +229,8 @@ def attribute_words(words: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, .
     """How a configuration names attribute groups → poses and lights of an :class:`AttributeSpec`.
 
     ``expression`` is always there. ``pose`` is 0 to 45 degrees, sides alike (the paper's); ``signed-pose`` −45 to 45;
-    ``light`` normal, weak and dark. A colon narrows a group down: ``pose:30`` ends at 30 degrees, ``light:normal+dark``.
+    ``light`` normal, weak and dark. A colon narrows a group down: ``pose:30`` ends at 30 degrees,
+    ``light:normal+dark`` leaves weak light out.
 
     Args:
         words: such as ``("expression", "pose", "light")``, in any order.

@@ -133,8 +133,9 @@ class ExpressionEngine:
             images: aligned faces, ``(B, 3, S, S)`` float in [-1, 1].
             dense: their landmarks, ``(B, 478, 3)`` px; None: the package's landmark network finds them.
             labels: their expressions, ``(B,)`` int64 in the engine's vocabulary, −1 for unknown; None: all unknown.
-            yaw_deg, lights: ``(B,)``, what is known of head pose and light, NaN and empty where it is not; a generator of
-                poses measures the others from the landmarks, one of lights judges them by the rule of ``faces/light.py``.
+            yaw_deg, lights: ``(B,)``, what is known of head pose and light, NaN and empty where it is not; a generator
+                of poses measures the others from the landmarks, one of lights judges them by the rule of
+                ``faces/light.py``.
 
         Raises:
             DataError: shapes that do not fit.

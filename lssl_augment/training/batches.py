@@ -35,7 +35,8 @@ class TrainingFaces:
         subjects: ``(N,)`` text.
         vocabulary: names of the labels.
         dataset: name of the data set.
-        yaw_deg: ``(N,)`` float32 degrees, NaN where unknown, or None. lights: ``(N,)`` text, empty where unknown, or None.
+        yaw_deg: ``(N,)`` float32 degrees, NaN where unknown, or None.
+        lights: ``(N,)`` text, empty where unknown, or None.
     """
 
     images: np.ndarray

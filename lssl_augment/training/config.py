@@ -139,8 +139,8 @@ class TrainConfig:
         kind = find_preset(self.preset).kind
         if any(attribute_words(self.attributes)) and kind != "paper":
             raise DataError(
-                f"preset {self.preset!r} learns expressions alone; got attributes={','.join(self.attributes)}; for pose "
-                "and light in one generator use --preset paper"
+                f"preset {self.preset!r} learns expressions alone; got attributes={','.join(self.attributes)}; for "
+                "pose and light in one generator use --preset paper"
             )
         if self.steps is not None and self.hours is not None:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")

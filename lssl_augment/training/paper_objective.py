@@ -116,7 +116,8 @@ class PaperObjective:
         self.table = AttributeTable(faces, config.attributes)
         self.spec = self.table.spec
         preset = config.networks
-        if preset.generator.get("side_channels", 1) != 1 or preset.critic.get("side_channels", 1) != 1:
+        allowed = {1, int(self.options.side_image)}
+        if not {part.get("side_channels", 1) for part in (preset.generator, preset.critic)} <= allowed:
             raise DataError(
                 "the paper's side image has one channel; leave side_channels at 1, or switch the side image off with "
                 "objective.side_image=false"

@@ -72,7 +72,7 @@ def test_every_input_and_every_weight_matters() -> None:
     assert all(name.startswith("decoder") and name.endswith("0.bias") for name in without), without
 
 
-@pytest.mark.parametrize("numbers", [{"width": 0}, {"downs": 0}, {"blocks": -1}, {"side_channels": 0}])
+@pytest.mark.parametrize("numbers", [{"width": 0}, {"downs": 0}, {"blocks": -1}, {"side_channels": -1}])
 def test_bad_numbers(numbers: dict[str, int]) -> None:
     with pytest.raises(DataError, match="at least"):
         PaperGenerator(3, **numbers)
