@@ -62,10 +62,12 @@ class PaperOptions:
     parser: str | None = "parser"
     side_image: bool = True
     side_sigma_px: float | None = None
-    bidirectional: str = "full"
+    bidirectional: str | None = "full"
     attribute_loss: str = "binary"
 
     def __post_init__(self) -> None:
+        if self.bidirectional is None:  # what --set makes of the word none
+            object.__setattr__(self, "bidirectional", "none")
         for name, allowed in (("bidirectional", _BIDIRECTIONAL), ("attribute_loss", _ATTRIBUTE_LOSSES)):
             if getattr(self, name) not in allowed:
                 raise DataError(f"objective.{name} must be {' or '.join(allowed)}; got {getattr(self, name)!r}")

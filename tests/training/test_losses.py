@@ -23,12 +23,58 @@ def test_eqs2_and_3_attributes_are_summed_over_attributes_and_averaged_over_the_
     assert losses.attribute_loss(logits, attributes).item() == pytest.approx((first + second) / 2)
 
 
+def test_unknown_attributes_do_not_count() -> None:
+    logits = torch.tensor([[0.0, 5.0, 0.0], [math.log(3), 0.0, -math.log(3)]])
+    attributes = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    known = torch.tensor([[True, False, False], [True, False, True]])
+    found = losses.attribute_loss(logits, attributes, known).item()
+    assert found == pytest.approx((math.log(2) - 2 * math.log(3 / 4)) / 2)
+    logits.requires_grad_()
+    losses.attribute_loss(logits, attributes, known).backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).tolist() == known.tolist()
+
+
+def test_softmax_over_each_group() -> None:
+    logits = torch.tensor([[math.log(2), 0.0, 0.0, 0.0, math.log(3)], [0.0, 0.0, 0.0, 9.0, 9.0]])
+    attributes = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0]])
+    groups = [slice(0, 3), slice(3, 5)]
+    known = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    # Row 1: 2 of 4, and 1 of 4. Row 2: 1 of 3, the other group unknown.
+    expected = (math.log(2) + math.log(4) + math.log(3)) / 2
+    assert losses.softmax_attribute_loss(logits, attributes, groups, known).item() == pytest.approx(expected)
+    assert losses.softmax_attribute_loss(logits[:1], attributes[:1], groups).item() == pytest.approx(math.log(8))
+
+
 def test_eq4_identity() -> None:
     images = torch.zeros(1, 3, 2, 2)
     generated = images.clone()
     generated[0, 0, 0, 0] = -0.6
     generated[0, 2, 1, 1] = 0.6
     assert losses.identity_loss(generated, images).item() == pytest.approx(1.2 / 12)
+
+
+def test_eq5_parsing_by_hand() -> None:
+    # One pixel, two classes. P(x) is (1/2, 1/2), P(x') is (3/4, 1/4): −½ log ¾ − ½ log ¼.
+    real, fake = torch.zeros(1, 2, 1, 1), torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1).requires_grad_()
+    loss = losses.parsing_loss(real, fake)
+    assert loss.item() == pytest.approx(-0.5 * math.log(3 / 4) - 0.5 * math.log(1 / 4))
+    loss.backward()
+    assert fake.grad is not None
+    # The gradient of a softmax loss: P(x') − P(x).
+    assert fake.grad.flatten().tolist() == pytest.approx([0.25, -0.25])
+    # With a region map: the class of the map alone, mean over two pixels.
+    maps, logits = torch.tensor([[[0, 1]]]), torch.tensor([[[[0.0, math.log(3)]], [[0.0, 0.0]]]])
+    assert losses.parsing_loss(maps, logits).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_image_cycle_is_the_first_term_of_eq6() -> None:
+    image = torch.zeros(2, 3, 4, 4)
+    assert losses.image_cycle_loss(image, image + 0.5).item() == pytest.approx(0.5)
+    none = torch.zeros(2, 0, 4, 4)
+    latent = torch.zeros(2, 8, 1, 1)
+    whole = losses.bidirectional_loss((image, none), (image + 0.5, none), latent, latent)
+    assert whole.item() == pytest.approx(0.5)
 
 
 def test_eq6_bidirectional_is_the_sum_of_three_norms() -> None:
@@ -47,6 +93,8 @@ def test_eq7_weights_and_signs() -> None:
     assert without.item() == pytest.approx(-2 + 10 + 2 + 300)
     with_parsing = losses.generator_loss(fake, **given, **weights, parsing=torch.tensor(4.0), lambda_p=10.0)
     assert with_parsing.item() == pytest.approx(310 + 40)
+    alone = losses.generator_loss(fake, **{**given, "bidirectional": None}, **weights)
+    assert alone.item() == pytest.approx(300)
 
 
 def test_pairs_are_interpolated_jointly() -> None:
