@@ -260,13 +260,14 @@ def test_totals_are_the_weighted_terms(tiny_pack: Path) -> None:
     v = {k: float(x) for k, x in PaperObjective(config, tiny_faces(config)).step(0.0, 0).items()}
     assert v["critic/total"] == pytest.approx(-v["critic/gan"] + v["critic/cls_real"], rel=1e-5)
     total = v["generator/gan"] + 2 * v["generator/bidirectional"] + v["generator/cls_fake"]
+    total += 10 * v["generator/parsing"]
     assert v["generator/total"] == pytest.approx(total + 3 * v["generator/identity"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ({"parser": "helen"}, "this version has no face parser"),
+        ({"bidirectional": "half"}, "bidirectional must be full or image or none"),
         ({"critic_steps": 0}, "critic_steps must be at least 1"),
         ({"constant_share": 2.0}, "constant_share"),
         ({"lambda_xx": 1.0}, "unknown setting lambda_xx; allowed: lambda_bi"),
