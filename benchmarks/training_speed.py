@@ -3,8 +3,9 @@
     python benchmarks/training_speed.py --pack lfw.h5 --batch 12 --out benchmarks/results/training_speed.json
 
 Both steps take faces of 128 pixels in batches of the same size. A StarGAN step is five critic steps, each with a batch
-of its own, and one generator step (`stargan_step.py`); a compact step is what `training/compact_objective.py` does. The
-two take turns, so that whatever else the machine does slows both, and the ratio is the median of the ratios of
+of its own, and one generator step (`evaluation/baselines/stargan.py`, not channels-last: on a CPU the penalty's
+gradients of gradients take half as long again that way); a compact step is what `training/compact_objective.py` does.
+The two take turns, so that whatever else the machine does slows both, and the ratio is the median of the ratios of
 neighbours. With --critic-share N the critic step of StarGAN, five equal ones a step, is run N times and counted five.
 
 Peak is what the same machine reaches, in the same run, in a 3×3 convolution of 256 channels at 32×32. FLOPs are counted
@@ -28,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from stargan_step import StarGan
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import lssl_augment
+from lssl_augment.evaluation.baselines.stargan import StarGanObjective, StarGanOptions
 from lssl_augment.training import compact_objective
 from lssl_augment.training.batches import TrainingFaces, load_training_faces
 from lssl_augment.training.compact_objective import CompactObjective
@@ -150,20 +151,15 @@ def measure(
         "compact", {"pack": "-", "batch": batch, "device": str(device), "objective": numbers, "face_size_px": SIZE_PX}
     )
     compact = CompactObjective(config, faces)
-    stargan = StarGan(len(faces.vocabulary), SIZE_PX, device)
-    rng = np.random.default_rng(0)
+    given = {"pack": "-", "batch": batch, "device": str(device), "face_size_px": SIZE_PX, "channels_last": False}
+    stargan = StarGanObjective(make_config("stargan", given), faces)
+    critic_steps = stargan.options.critic_steps
     clock = Parts(device).clock
-
-    def draw() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        rows = rng.integers(len(faces), size=batch)
-        x = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-        labels = torch.from_numpy(faces.labels[rows]).to(device)
-        return x.contiguous(), labels, labels[torch.randperm(batch, device=device)]
 
     # Warm-up, in which FLOPs are counted too. Odd and even steps of compact differ; both are measured equally often.
     flops = {"compact": sum(count_flops(lambda i=i: compact.step(0.0, i)) for i in range(2)) / 2}
-    flops["stargan"] = 5 * count_flops(lambda: stargan.critic_step(*draw()))
-    flops["stargan"] += count_flops(lambda: stargan.generator_step(*draw()))
+    flops["stargan"] = critic_steps * count_flops(stargan.critic_step)
+    flops["stargan"] += count_flops(stargan.generator_step)
     peak_before = measure_peak(batch, device)
     times: dict[str, list[float]] = {"compact": [], "stargan": [], "stargan critic": [], "stargan generator": []}
     shares: list[dict[str, float]] = []
@@ -176,12 +172,12 @@ def measure(
         shares.append({name: seconds / 2 for name, seconds in parts.seconds.items()})
         begun = clock()
         for _ in range(critic_share):
-            stargan.critic_step(*draw())
+            stargan.critic_step()
         middle = clock()
-        stargan.generator_step(*draw())
+        stargan.generator_step()
         times["stargan critic"].append((middle - begun) / critic_share)
         times["stargan generator"].append(clock() - middle)
-        times["stargan"].append(stargan.critic_steps * times["stargan critic"][-1] + times["stargan generator"][-1])
+        times["stargan"].append(critic_steps * times["stargan critic"][-1] + times["stargan generator"][-1])
     peak_after = measure_peak(batch, device)
     peak = max(peak_before, peak_after, key=lambda found: found["flops_per_s"])
     ratios = [s / c for s, c in zip(times["stargan"], times["compact"], strict=True)]
@@ -242,7 +238,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="measure torch.compile of the compact generator too")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    if not 1 <= options.critic_share <= StarGan.critic_steps or options.repeats < 1:
+    if not 1 <= options.critic_share <= StarGanOptions.critic_steps or options.repeats < 1:
         parser.error("--critic-share must be 1 to 5 and --repeats at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -19,6 +19,7 @@ from lssl_augment._version import __version__
 from lssl_augment.datasets.protocols import Fold, Protocol, divide
 from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError, LeakageError, SchemaError
+from lssl_augment.files import write_text
 
 if TYPE_CHECKING:
     from lssl_augment.faces.pack import FacePack
@@ -145,13 +146,7 @@ class SplitFile:
             "counts": self.counts,
             "subjects": dict(sorted(self.part_of.items())),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def _parts(self, fold: int, use: str) -> tuple[str, ...]:
         if use not in USES:

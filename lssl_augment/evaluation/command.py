@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate, evaluatio
 from lssl_augment.evaluation.identity import choose_embedder
 from lssl_augment.evaluation.judges import Judge, judge_cache, load_judge, pack_fingerprint, train_judges
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.files import write_text
 from lssl_augment.models.bundle import load_model
 from lssl_augment.models.engine import ExpressionEngine
 from lssl_augment.models.landmark_net import load_landmark_net
@@ -114,7 +114,7 @@ def evaluate_weights(
         **report,
     }
     if out is not None:
-        _write(out, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_text(out, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return report
 
 
@@ -163,16 +163,3 @@ def _command(wish: EvaluateWish, config: EvaluateConfig) -> str:
         f"{wish.command} --split {config.split} --sources {config.sources} --per-subject {config.per_subject} "
         f"--source-classes {classes} --seed {config.seed}"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ and never a judge that scores a data set, or the score would say how well the fi
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, WeightsError
+from lssl_augment.models.card_config import read_architecture, write_architecture
 from lssl_augment.models.weights import read_weights
 
 __all__ = ["GateConfig", "GateNet", "fold_batch_norm", "load_gate", "scores"]
@@ -49,14 +50,11 @@ class GateConfig:
     @classmethod
     def from_card(cls, architecture: object) -> GateConfig:
         """From the card's ``architecture``; an unknown key is refused."""
-        known = {f.name for f in fields(cls)}
-        if not isinstance(architecture, dict) or set(architecture) != known:
-            raise WeightsError(f"a gate's architecture needs exactly {sorted(known)}; got {architecture!r}")
-        return cls(**architecture)
+        return read_architecture(cls, architecture, "a gate's")
 
     def to_card(self) -> dict[str, Any]:
         """Plain lists and numbers for the card."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return write_architecture(self)
 
 
 class _Conv(nn.Module):

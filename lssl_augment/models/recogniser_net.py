@@ -8,7 +8,7 @@ training or filtering.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lssl_augment.errors import DataError, WeightsError
+from lssl_augment.models.card_config import read_architecture, write_architecture
 from lssl_augment.models.weights import read_weights
 
 __all__ = ["RecogniserConfig", "RecogniserNet", "build_recogniser", "embed", "load_recogniser"]
@@ -56,14 +57,11 @@ class RecogniserConfig:
     @classmethod
     def from_card(cls, architecture: object) -> RecogniserConfig:
         """From the card's ``architecture``; an unknown key is refused."""
-        known = {f.name for f in fields(cls)}
-        if not isinstance(architecture, dict) or set(architecture) != known:
-            raise WeightsError(f"a recogniser's architecture needs exactly {sorted(known)}; got {architecture!r}")
-        return cls(**architecture)
+        return read_architecture(cls, architecture, "a recogniser's")
 
     def to_card(self) -> dict[str, Any]:
         """Plain lists and numbers for the card."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return write_architecture(self)
 
 
 class _Block(nn.Module):

@@ -158,9 +158,9 @@ def _class_means(
 ) -> np.ndarray:
     """Mean coefficients of each class, ``(C, K)``: the neutral mean plus what changes within people.
 
-    Women smile more often in photographs, so the plain difference of two class means is in part that of women and
-    men. Where people are seen at rest and with class c, the mean of their differences counts, by n / (n + 20) of
-    n people.
+    Some people smile more often than others in photographs, so the plain difference of two class means is in part that
+    of these people. Where people are seen at rest and with class c, the mean of their differences counts, by
+    n / (n + 20) of n people.
     """
     plain = np.stack([coefficients[labels == c].mean(0) for c in range(classes)])
     out = plain.copy()

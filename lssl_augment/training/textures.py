@@ -46,8 +46,8 @@ def fit_expression_textures(
     """Learn shading and mouth interiors.
 
     Shading is learned from what changes between photographs of one person where ``subjects`` are given: in photographs
-    as they come, women smile more often and men are more often at rest, and a mean of smiling faces minus a mean of
-    faces at rest is in part the difference between women and men.
+    as they come some people smile more often than others, and a mean of smiling faces minus a mean of faces at rest is
+    in part the difference between these people.
 
     Args:
         images: ``(N, S, S, 3)`` uint8; dense: ``(N, 478, 3)``; labels: ``(N,)``; expression: ``(N, K)`` coefficients.

@@ -66,6 +66,7 @@ class StarGanObjective(BaselineObjective):
     def __init__(self, config: TrainConfig, faces: TrainingFaces) -> None:
         self.options = options = from_mapping(StarGanOptions, config.objective)
         super().__init__(config, faces, numbers={"hub": neutral_class(faces)}, flip=options.flip)
+        self._last: list[tuple[Tensor, ...]] = []
         self.optimizers = {
             name: torch.optim.Adam(module.parameters(), lr=options.lr, betas=(options.beta1, options.beta2))
             for name, module in self.modules.items()
@@ -81,10 +82,18 @@ class StarGanObjective(BaselineObjective):
         lr = self.set_rate(self.options.lr, progress, self.options.constant_share)
         values: dict[str, float | Tensor] = {"lr": lr}
         for _ in range(self.options.critic_steps):
-            parts = self._draw()
-            values.update(self._update("critic", parts, self.critic_terms))
-        values.update(self._update("generator", parts, self.generator_terms))
+            values.update(self.critic_step())
+        values.update(self.generator_step())
         return values
+
+    def critic_step(self) -> dict[str, Tensor]:
+        """One step of the critic, with a batch of its own."""
+        self._last = self._draw()
+        return self._update("critic", self._last, self.critic_terms)
+
+    def generator_step(self) -> dict[str, Tensor]:
+        """One step of the generator, with the batch of the critic's last step, which must have been."""
+        return self._update("generator", self._last, self.generator_terms)
 
     def critic_terms(self, x: Tensor, own: Tensor, target: Tensor, share: Tensor) -> Mapping[str, Tensor]:
         """L_D and its terms for faces ``(B, 3, H, W)``, labels ``(B,)`` and shares of the penalty's points ``(B,)``."""

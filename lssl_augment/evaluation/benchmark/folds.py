@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.evaluation.face_table import FaceTable, read_images
 from lssl_augment.evaluation.protocol import BenchmarkProtocol, regime_parts
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.files import write_text
 
 __all__ = ["FoldFaces", "classes_of", "copies_across", "divide_pack", "fold_faces"]
 
@@ -143,9 +143,7 @@ def copies_across(pack: FacePack, faces: FoldFaces, cache: Path) -> str:
         pairs = stored["pairs"] if stored["fingerprint"] == fingerprint else None
     if pairs is None:
         pairs = [[pair.i, pair.j] for pair in find_duplicates(pack.images)]
-        temporary = cache.with_name(f".{cache.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"fingerprint": fingerprint, "pairs": pairs}), encoding="utf-8")
-        os.replace(temporary, cache)
+        write_text(cache, json.dumps({"fingerprint": fingerprint, "pairs": pairs}))
     side = np.zeros(len(pack), np.int8)
     side[faces.train_rows], side[faces.test_rows] = 1, 2
     across = sum(1 for i, j in pairs if {int(side[i]), int(side[j])} == {1, 2})

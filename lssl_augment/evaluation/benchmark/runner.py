@@ -30,6 +30,7 @@ from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, st
 from lssl_augment.evaluation.benchmark.records import append_record, read_records, write_csv
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.files import write_text
 
 __all__ = ["BenchmarkConfig", "BenchmarkReport", "Progress", "Tell", "run_benchmark"]
 
@@ -296,9 +297,7 @@ def _keep_settings(out: Path, setup: CellSetup, before: dict[str, Any]) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write_report(out: Path, tell: Tell | None) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lssl_augment.evaluation.report.blocks import Drawing
 from lssl_augment.evaluation.report.content import report_blocks
 from lssl_augment.evaluation.report.render import FIGURES, html_page, markdown_page
 from lssl_augment.evaluation.statistics import read_cells, summarise_cells
+from lssl_augment.files import write_text
 
 __all__ = ["LEFT_OUT_FILE", "write_report"]
 
@@ -43,10 +43,10 @@ def write_report(
     if drawings:
         (folder / FIGURES).mkdir(exist_ok=True)
     for drawing in drawings:
-        _write(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
+        write_text(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
     pages = folder / "report.md", folder / "report.html"
-    _write(pages[0], markdown_page(blocks, folder))
-    _write(pages[1], html_page(blocks, "lssl_augment benchmark: " + ", ".join({r.dataset: 0 for r in regimes})))
+    write_text(pages[0], markdown_page(blocks, folder))
+    write_text(pages[1], html_page(blocks, "lssl_augment benchmark: " + ", ".join({r.dataset: 0 for r in regimes})))
     return pages
 
 
@@ -61,15 +61,3 @@ def _stored(folder: Path) -> list[str]:
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise SchemaError(f"{path} must be a JSON list of sentences")
     return notes
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@ image."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from lssl_augment.errors import DataError
 __all__ = ["FaceOnlyGenerator", "normal_weights"]
 
 
-class FaceOnlyGenerator(nn.Module):
+class FaceOnlyGenerator(nn.Module, ABC):
     """A generator of faces alone; ``encode`` once a source, ``decode`` once a target.
 
     Args:
@@ -37,6 +38,7 @@ class FaceOnlyGenerator(nn.Module):
         self.num_attributes = num_attributes
         self.hub = hub
 
+    @abstractmethod
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Any:
         """What all targets of a source share.
 
@@ -44,11 +46,10 @@ class FaceOnlyGenerator(nn.Module):
             images: ``(B, 3, H, W)`` floating point in [-1, 1].
             labels: their classes, ``(B,)`` int64, −1 for unknown; None: all unknown.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latent: Any, attributes: Tensor) -> Tensor:
         """Faces ``(B, 3, H, W)`` in [-1, 1] of target attributes ``(B, A)``."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor, attributes: Tensor, labels: Tensor | None = None) -> Tensor:
         """:meth:`encode`, then :meth:`decode`."""
