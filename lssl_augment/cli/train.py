@@ -54,6 +54,13 @@ __all__ = ["train_command"]
 )
 @click.option("--fold", type=click.IntRange(min=0), metavar="N", help="Its fold whose training people to learn from.")
 @click.option(
+    "--further",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="PACK.h5",
+    help="A second pack, for expressions that PACK has hardly any faces of (compact).",
+)
+@click.option("--init", metavar="NAME|PATH", help="Go on from the network of these weights (compact).")
+@click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
@@ -70,6 +77,8 @@ def train_command(
     batch: int | None,
     splits: Path | None,
     fold: int | None,
+    further: Path | None,
+    init: str | None,
     settings: tuple[str, ...],
     dry_run: bool,
 ) -> int:
@@ -91,9 +100,10 @@ def train_command(
     options: dict[str, Any] = {"steps": steps, "hours": hours, "seed": seed, "batch": batch, "device": device}
     options |= {"face_size_px": None if size is None else int(size)}
     options |= {"splits": None if splits is None else str(splits), "fold": fold}
+    options |= {"further": None if further is None else str(further), "init": init}
     given = {key: value for key, value in options.items() if value is not None}
     if resume is not None:
-        refused = [key for key in ("seed", "batch", "face_size_px", "splits", "fold") if key in given]
+        refused = [key for key in ("seed", "batch", "face_size_px", "splits", "fold", "further", "init") if key in given]
         if refused or settings:
             raise click.UsageError(
                 f"a resumed run keeps its configuration; leave out {', '.join([*refused, *settings])} "
@@ -133,7 +143,12 @@ def _train(config: TrainConfig, out: Path, resumed: RunFolder | None, dry_run: b
     first = process_rank() == 0
     splits_path = config.splits or None
     faces = load_training_faces(
-        config.pack, config.face_size_px, config.classes, splits=splits_path, fold=config.fold
+        config.pack,
+        config.face_size_px,
+        config.classes,
+        splits=splits_path,
+        fold=config.fold,
+        further=config.further or None,
     )
     cls = objective_class(config.networks.kind)
     total = config.total_steps(len(faces), cls.faces_per_step(config))

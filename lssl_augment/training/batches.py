@@ -21,7 +21,15 @@ from lssl_augment.attributes import BASIC8, Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE, flip_points68
 
-__all__ = ["FaceBatch", "FaceSampler", "TrainingFaces", "load_training_faces", "resize_faces"]
+__all__ = [
+    "FaceBatch",
+    "FaceSampler",
+    "TrainingFaces",
+    "load_training_faces",
+    "resize_faces",
+    "restrict_faces",
+    "take_faces",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,7 @@ class TrainingFaces:
         dataset: name of the data set.
         yaw_deg: ``(N,)`` float32 degrees, NaN where unknown, or None.
         lights: ``(N,)`` text, empty where unknown, or None.
+        further: ``(N,)`` bool, faces of a further pack (:mod:`.further`), or None: there are none.
     """
 
     images: np.ndarray
@@ -48,6 +57,7 @@ class TrainingFaces:
     dataset: str
     yaw_deg: np.ndarray | None = None
     lights: np.ndarray | None = None
+    further: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +77,8 @@ class TrainingFaces:
         digest = hashlib.sha256(repr((self.images.shape, self.vocabulary.names)).encode())
         for part in (self.images, self.labels, self.points68):
             digest.update(np.ascontiguousarray(part).data)
+        if self.further is not None:
+            digest.update(self.further.tobytes())
         return digest.hexdigest()
 
 
@@ -98,6 +110,7 @@ def load_training_faces(
     *,
     splits: str | Path | None = None,
     fold: int | None = None,
+    further: str | Path | None = None,
 ) -> TrainingFaces:
     """Read the labelled faces of a pack's ``train`` split, or of a fold's, into memory.
 
@@ -107,6 +120,7 @@ def load_training_faces(
         face_size_px: faces of another size are resized, landmarks with them.
         classes: the expressions to keep, which become the vocabulary, in this order; default: all.
         splits: a split file, whose people take the place of the pack's own splits. fold: of it, from 0.
+        further: a second pack, whose training faces teach what this one lacks (:mod:`.further`).
 
     Raises:
         DataError: no such file, unknown classes, a class without a training face, or splits that do not fit.
@@ -119,8 +133,13 @@ def load_training_faces(
     if path.suffix == ".npz" and (splits is not None or fold is not None):
         raise DataError(f"{path.name} has its own split; a split file and a fold go with a face pack (HDF5)")
     faces = _read_npz(path) if path.suffix == ".npz" else _read_pack(path, splits, fold)
-    if classes:
-        faces = _restrict(faces, Vocabulary(tuple(classes)))
+    if further:
+        from lssl_augment.training.further import join_further
+
+        others = resize_faces(load_training_faces(further, face_size_px), face_size_px)
+        faces = join_further(resize_faces(faces, face_size_px), others, Vocabulary(classes or faces.vocabulary.names))
+    elif classes:
+        faces = restrict_faces(faces, Vocabulary(tuple(classes)))
     empty = [name for name, n in faces.counts().items() if n == 0]
     if empty:
         there = ",".join(name for name, n in faces.counts().items() if n)
@@ -271,27 +290,29 @@ def _read_pack(path: Path, splits: str | Path | None, fold: int | None) -> Train
         )
 
 
-def _restrict(faces: TrainingFaces, vocabulary: Vocabulary) -> TrainingFaces:
+def restrict_faces(faces: TrainingFaces, vocabulary: Vocabulary, *, may_lack: bool = False) -> TrainingFaces:
+    """Faces of some expressions, labelled anew; ``DataError`` for an expression that the faces do not know."""
     for name in vocabulary.names:
-        faces.vocabulary.index(name)
+        if not may_lack:
+            faces.vocabulary.index(name)
     mapping = vocabulary.mapping_from(faces.vocabulary)
     table = np.array([mapping.get(i, -1) for i in range(len(faces.vocabulary))], np.int64)
     labels = table[faces.labels]
     keep = labels >= 0
-    return replace(
-        faces,
-        images=faces.images[keep],
-        labels=labels[keep],
-        points68=faces.points68[keep],
-        dense=None if faces.dense is None else faces.dense[keep],
-        subjects=faces.subjects[keep],
-        vocabulary=vocabulary,
-        yaw_deg=None if faces.yaw_deg is None else faces.yaw_deg[keep],
-        lights=None if faces.lights is None else faces.lights[keep],
-    )
+    return replace(take_faces(faces, np.flatnonzero(keep)), labels=labels[keep], vocabulary=vocabulary)
+
+
+def take_faces(faces: TrainingFaces, rows: np.ndarray) -> TrainingFaces:
+    """Some faces, in the order of ``rows``."""
+    parts = {
+        name: None if (part := getattr(faces, name)) is None else part[rows]
+        for name in ("images", "labels", "points68", "dense", "subjects", "yaw_deg", "lights", "further")
+    }
+    return replace(faces, **parts)
 
 
 def resize_faces(faces: TrainingFaces, size_px: int) -> TrainingFaces:
+    """Faces of another size, landmarks with them."""
     if faces.face_size_px == size_px:
         return faces
     factor = size_px / faces.face_size_px

@@ -37,10 +37,12 @@ from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.critic_augment import critic_augment
 from lssl_augment.training.distributed import average_gradients, process_rank
+from lssl_augment.training.further import as_seen, borrowed_classes
 from lssl_augment.training.objective import Preview, Release
 from lssl_augment.training.pairs import expression_zone, gaussian_blur, pseudo_source
 from lssl_augment.training.parts import part_generator
 from lssl_augment.training.shapes import fit_expression_shapes
+from lssl_augment.training.start import start_from
 from lssl_augment.training.textures import fit_expression_textures
 
 __all__ = ["CompactNumbers", "CompactObjective"]
@@ -116,6 +118,7 @@ class CompactObjective:
         self.device = torch.device(config.device)
         self.size = config.face_size_px
         self.num_classes = len(faces.vocabulary)
+        self._borrowed = borrowed_classes(faces)
         self.shapes, donor_rows = fit_expression_shapes(
             faces.dense,
             faces.labels,
@@ -123,11 +126,14 @@ class CompactObjective:
             self.num_classes,
             faces.vocabulary.index("neutral"),
             seed=config.seed,
+            further=faces.further,
+            borrowed=self._borrowed,
         )
         self._fit_rows()
         self.textures = fit_expression_textures(
             self.shapes, faces.images, faces.dense, faces.labels, self._expression, donor_rows,
             faces.vocabulary.index("neutral"), seed=config.seed, subjects=np.asarray(faces.subjects),
+            further=faces.further, borrowed=self._borrowed,
         )
         self._on_device = self.shapes.to(self.device), self.textures.to(self.device)
         torch_rng = torch.random.get_rng_state()
@@ -135,6 +141,8 @@ class CompactObjective:
         generator = build_generator(config.networks, self.num_classes, self.size)
         critic = ConditionalCritic(self.num_classes, **config.networks.critic)  # type: ignore[arg-type]
         torch.random.set_rng_state(torch_rng)
+        if config.init:
+            start_from(generator, config.init, faces.vocabulary, self.size)
         self.modules: dict[str, nn.Module] = {"generator": generator.to(self.device), "critic": critic.to(self.device)}
         if config.channels_last:
             for module in self.modules.values():
@@ -169,7 +177,13 @@ class CompactObjective:
                 back.append(b)
                 expression.append(self.shapes.expression(self.shapes.coefficients(shape), some))
         self._back, self._expression = torch.cat(back), torch.cat(expression)
-        self._by_class = [np.flatnonzero(self.faces.labels == c) for c in range(self.num_classes)]
+        labels_np, further = self.faces.labels, self.faces.further
+        own = np.ones(len(labels_np), bool) if further is None else ~further
+        self._own = np.flatnonzero(own)
+        self._by_class = [np.flatnonzero((labels_np == c) & own) for c in range(self.num_classes)]
+        # A handful of faces drawn over and over would teach the critic these people.
+        self._common = [c for c in range(self.num_classes) if c not in self._borrowed]
+        self._further = [np.flatnonzero((labels_np == c) & ~own) for c in self._borrowed]
 
     def _mirror(self, dense: Tensor) -> Tensor:
         out = dense[:, torch.from_numpy(DENSE_FLIP.copy())].clone()
@@ -195,10 +209,18 @@ class CompactObjective:
 
     def _draw(self, rng: np.random.Generator) -> _Faces:
         n = self.config.batch
-        rows = rng.integers(len(self.faces), size=n)
+        rows = self._own[rng.integers(len(self._own), size=n)]
         for i in np.flatnonzero(rng.random(n) < self.numbers.uniform_share):
-            rows[i] = rng.choice(self._by_class[int(rng.integers(self.num_classes))])
+            rows[i] = rng.choice(self._by_class[self._common[int(rng.integers(len(self._common)))]])
         return self._load(rows, rng.random(n) < 0.5)
+
+    def _draw_further(self, rng: np.random.Generator) -> _Faces | None:
+        """Photographs of the borrowed classes for the critic, as many as it sees edits towards them."""
+        if not self._further:
+            return None
+        count = max(1, round(self.config.batch * len(self._further) / self.num_classes))
+        rows = np.array([rng.choice(self._further[int(rng.integers(len(self._further)))]) for _ in range(count)])
+        return self._load(rows, rng.random(count) < 0.5)
 
     def _move(
         self, faces: _Faces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator
@@ -252,6 +274,7 @@ class CompactObjective:
         targets = (labels + rng.integers(1, self.num_classes, size=n)) % self.num_classes
         intensity = rng.uniform(0.7, 1.0, n)
         moved, change, donors = self._move(real, targets, intensity, rng)
+        borrowed = self._draw_further(rng)
 
         side_real, side_other, side_moved = self._side(real.dense), self._side(other), self._side(moved)
         y_real = F.one_hot(real.labels, self.num_classes).float()
@@ -273,7 +296,7 @@ class CompactObjective:
 
         if step_index < nums.critic_first_steps:
             return self._critic_step(
-                real.images, side_real, y_real, guess_pair, guess_edit, side_moved, y_target, torch_rng, autocast
+                real.images, side_real, y_real, guess_pair, guess_edit, side_moved, y_target, torch_rng, autocast, borrowed
             )
         with autocast:
             latent = net.encode(real.images, side_real)  # type: ignore[operator]
@@ -285,15 +308,17 @@ class CompactObjective:
             )
 
         log = self._critic_step(
-            real.images, side_real, y_real, restored.image, edited.image, side_moved, y_target, torch_rng, autocast
+            real.images, side_real, y_real, restored.image, edited.image, side_moved, y_target, torch_rng, autocast,
+            borrowed,
         )
 
         for p in self.modules["critic"].parameters():
             p.requires_grad_(False)
         critic = self.modules["critic"]
         with autocast:
+            shown = self._as_seen(edited.image, y_target)
             seen = critic_augment(
-                torch.cat([restored.image, edited.image, real.images]),
+                torch.cat([restored.image.float(), shown, real.images]),
                 torch.cat([side_real, side_moved, side_real]), torch_rng, shared=n,
             )
             judged = critic(*seen, torch.cat([y_real, y_target, y_real]))
@@ -343,15 +368,25 @@ class CompactObjective:
     def _critic_step(
         self, faces: Tensor, side: Tensor, y: Tensor, restored: Tensor, edited: Tensor,
         side_moved: Tensor, y_target: Tensor, rng: torch.Generator, autocast: torch.autocast,
+        borrowed: _Faces | None = None,
     ) -> dict[str, float | Tensor]:
         n = len(faces)
         critic = self.modules["critic"]
         with autocast:
-            seen = critic_augment(
-                torch.cat([faces, restored.detach(), edited.detach()]),
+            pairs = critic_augment(
+                torch.cat([faces, restored.detach().float(), self._as_seen(edited.detach(), y_target)]),
                 torch.cat([side, side, side_moved]), rng, shared=n,
             )
-            judged = critic(*seen, torch.cat([y, y, y_target]))
+            asked = torch.cat([y, y, y_target])
+            if borrowed is not None:
+                more = critic_augment(
+                    self._as_seen(borrowed.images, borrowed.classes), self._side(borrowed.dense), rng,
+                    shared=len(borrowed.labels),
+                )
+                pairs = torch.cat([more[0], pairs[0]]), torch.cat([more[1], pairs[1]])
+                asked, y = torch.cat([borrowed.classes, asked]), torch.cat([borrowed.classes, y])
+                n = len(y)
+            judged = critic(*pairs, asked)
         hinge_real = F.relu(1 - judged.src[:n]).mean()
         hinge_fake = F.relu(1 + judged.src[n:]).mean()
         cls_real = F.cross_entropy(judged.cls[:n], y)
@@ -363,6 +398,12 @@ class CompactObjective:
         return {
             "critic_real": hinge_real.detach(), "critic_fake": hinge_fake.detach(), "cls_real": cls_real.detach(),
         }
+
+    def _as_seen(self, images: Tensor, y: Tensor) -> Tensor:
+        """What the critic sees of faces ``(B, 3, H, W)`` asked for as ``y`` ``(B, C)``."""
+        if not self._borrowed:
+            return images.float()
+        return as_seen(images, torch.isin(y.argmax(1).cpu(), torch.tensor(self._borrowed)))
 
     # ---- what comes of it -----------------------------------------------------------------------------------
 

@@ -65,6 +65,9 @@ class TrainConfig:
     Attributes:
         pack: path of the face pack.
         preset: name of the networks' preset.
+        further: path of a second face pack, whose training faces teach the expressions that ``pack`` has hardly any
+            faces of (:mod:`lssl_augment.training.further`); empty: none. ``compact`` only.
+        init: generator weights to go on from, by name or path; empty: fresh ones. ``compact`` only.
         splits: path of a split file; empty: the pack's own split. fold: of it, from 0.
         classes: expressions to learn; empty: all of the pack's.
         attributes: groups of the attribute vector, ``expression`` and perhaps ``pose`` and ``light``
@@ -101,6 +104,8 @@ class TrainConfig:
 
     pack: str
     preset: str = "compact"
+    further: str = ""
+    init: str = ""
     splits: str = ""
     fold: int | None = None
     classes: tuple[str, ...] = ()
@@ -142,6 +147,11 @@ class TrainConfig:
                 f"preset {self.preset!r} learns expressions alone; got attributes={','.join(self.attributes)}; for "
                 "pose and light in one generator use --preset paper"
             )
+        for name in ("further", "init"):
+            if getattr(self, name) and kind != "compact":
+                raise DataError(
+                    f"preset {self.preset!r} takes no {name}; got {getattr(self, name)!r}; it goes with --preset compact"
+                )
         if self.steps is not None and self.hours is not None:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")
         if self.precision not in _PRECISIONS:

@@ -58,6 +58,8 @@ def fit_expression_shapes(
     typical_share: float = 0.6,
     ridge: float = 3e-3,
     seed: int = 0,
+    further: np.ndarray | None = None,
+    borrowed: tuple[int, ...] = (),
 ) -> tuple[ExpressionShapes, np.ndarray]:
     """Fit the shape statistics and choose the donors.
 
@@ -65,6 +67,8 @@ def fit_expression_shapes(
         dense: ``(N, 478, 3)`` landmarks of aligned faces; labels: ``(N,)`` in ``[0, num_classes)``; subjects: ``(N,)``.
         neutral: label of the neutral expression.
         typical_share: share of each class kept as donors, the most typical by :func:`typicality`.
+        further: ``(N,)`` bool, faces of another pack: their residue counts from that of their own neutral faces, and
+            only those of the ``borrowed`` classes teach.
 
     Returns:
         The model, and the row of each of its donors, ``(D,)``.
@@ -74,7 +78,8 @@ def fit_expression_shapes(
     """
     mirror = torch.tensor([1.0, -1.0, -1.0])
     points = torch.from_numpy(np.asarray(dense, np.float32)) * mirror
-    is_neutral = torch.from_numpy(labels == neutral)
+    own = np.ones(len(labels), bool) if further is None else ~further
+    is_neutral = torch.from_numpy((labels == neutral) & own)
     template = points[is_neutral].mean(0)
     for _ in range(4):
         scale, rotation, shift = _procrustes(points[:, RIGID], template[RIGID])
@@ -84,14 +89,17 @@ def fit_expression_shapes(
 
     flat = shapes.flatten(1).double().numpy()
     rigid = np.concatenate([shapes[:, RIGID].flatten(1).double().numpy(), np.ones((len(flat), 1))], axis=1)
-    calm = (labels == neutral) & (yaw < 2 * max_yaw_deg)
+    rest = (labels == neutral) & (yaw < 2 * max_yaw_deg)
+    calm = rest & own
     neutral_map = _ridge(rigid[calm], flat[calm], ridge)
     residue = flat - rigid @ neutral_map
     offset = residue[calm].mean(0)
     residue = residue - offset
+    if not own.all():
+        residue[~own] -= residue[rest & ~own].mean(0)
 
     # Components of the balanced second moment: rare expressions shape the space as much as common ones.
-    frontal = yaw < max_yaw_deg
+    frontal = (yaw < max_yaw_deg) & (own | np.isin(labels, borrowed))
     weight = np.zeros(len(labels))
     for c in range(num_classes):
         rows = (labels == c) & frontal

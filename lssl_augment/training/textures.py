@@ -42,6 +42,8 @@ def fit_expression_textures(
     ridge: float = 0.1,
     seed: int = 0,
     subjects: np.ndarray | None = None,
+    further: np.ndarray | None = None,
+    borrowed: tuple[int, ...] = (),
 ) -> ExpressionTextures:
     """Learn shading and mouth interiors.
 
@@ -54,6 +56,8 @@ def fit_expression_textures(
         donor_rows: training row of each of the shape model's donors, ``(D,)``. neutral: label of faces at rest.
         faces_per_class: at most so many faces of a class teach; of people seen with several expressions, all.
         subjects: ``(N,)``; None, or nobody seen with two expressions: faces are compared as they come.
+        further: ``(N,)`` bool, small grey faces of another pack. They teach the shading of the ``borrowed`` classes,
+            compared with their own faces at rest, and nothing about mouths.
 
     Raises:
         DataError: fewer than 50 open mouths.
@@ -62,16 +66,20 @@ def fit_expression_textures(
     rng = np.random.default_rng(seed)
     points = torch.from_numpy(np.asarray(dense, np.float32))
     frontal = (points[:, 1, 0] - (points[:, 234, 0] + points[:, 454, 0]) / 2).abs() < 0.09 * size
-    open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy())
+    own = np.ones(len(labels), bool) if further is None else ~further
+    open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy() & own)
     if len(open_rows) < 50:
         raise DataError(f"{len(open_rows)} open mouths among the training faces; 50 are needed to learn their inside")
     frame = points[open_rows].mean(0)
     chosen = []
     for c in range(shapes.num_classes):
-        pool = np.flatnonzero((labels == c) & frontal.numpy())
-        chosen.append(rng.permutation(pool)[:faces_per_class])
+        for part in (own, ~own):
+            pool = np.flatnonzero((labels == c) & frontal.numpy() & part)
+            chosen.append(rng.permutation(pool)[:faces_per_class])
     if subjects is not None:
-        chosen.append(_compared(subjects, labels, frontal.numpy(), shapes.num_classes))
+        chosen.append(_compared(subjects, labels, frontal.numpy() & own, shapes.num_classes))
+        # Of one person each but of one pack: a further pack is compared with itself.
+        subjects = np.where(own, subjects, "further pack")
     rows = np.unique(np.concatenate([*chosen, donor_rows]))
     open_few = np.setdiff1d(rng.permutation(open_rows)[:1500], rows)
     rows = np.concatenate([rows, open_few])
@@ -99,7 +107,7 @@ def fit_expression_textures(
     change = _shading(torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge, people)
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
-    teach = mouth[opening > _OPEN]
+    teach = mouth[(opening > _OPEN) & torch.from_numpy(own[rows])]
     mean = teach.mean(0)
     # Not torch.pca_lowrank: it draws from the global generator, and a resumed run would fit other components.
     centred = (teach - mean).double()
@@ -118,13 +126,16 @@ def fit_expression_textures(
             mouth[index].mean(1),
             opening[index],
             torch.from_numpy(labels[donor_rows]),
+            torch.from_numpy(~own[donor_rows]),
         )
         * spread,
         donor_open=opening[index],
     )
 
 
-def _typical_mouths(mouths: Tensor, brightness: Tensor, opening: Tensor, labels: Tensor) -> Tensor:
+def _typical_mouths(
+    mouths: Tensor, brightness: Tensor, opening: Tensor, labels: Tensor, unseen: Tensor | None = None
+) -> Tensor:
     """Give donors with an odd mouth that of the donor of their class whose mouth is open most alike.
 
     Gum shields, microphones and hands are not what the inside of a mouth looks like. Odd is the sixth of a class
@@ -132,8 +143,16 @@ def _typical_mouths(mouths: Tensor, brightness: Tensor, opening: Tensor, labels:
 
     Args:
         mouths: coefficients in standard deviations, ``(D, M)``; brightness, opening, labels: ``(D,)``.
+        unseen: ``(D,)`` bool, donors whose photographs are too small to show a mouth; they get that of a donor of any
+            class.
     """
     out = mouths.clone()
+    if unseen is not None and unseen.any():
+        seen = torch.nonzero(~unseen).flatten()
+        nearest = (opening[unseen][:, None] - opening[seen][None]).abs().argmin(1)
+        typical = _typical_mouths(mouths[seen], brightness[seen], opening[seen], labels[seen])
+        out[seen], out[unseen] = typical, typical[nearest]
+        return out
     distance = mouths.norm(dim=1)
     for c in labels.unique():
         rows = torch.nonzero((labels == c) & (opening > _OPEN)).flatten()

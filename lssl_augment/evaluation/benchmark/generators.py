@@ -94,9 +94,10 @@ def seen_test_people(card: Mapping[str, Any], pack: FacePack, test_subjects: fro
     if isinstance(subjects, list):
         seen = len(test_subjects & {str(s) for s in subjects})
         return seen, f"its card lists {seen} of the {len(test_subjects)} test people"
-    words = str(training.get("data", "")).split()
-    # "lfw-expressions (Labeled Faces …)": the name comes first.
-    if not words or words[0] != pack.dataset.split()[0] or pack.simulated:
+    # "lfw-expressions (Labeled Faces …) + fer2013": the name comes first.
+    names = [part.split()[0] for part in str(training.get("data", "")).split(" + ") if part.strip()]
+    own = pack.dataset.split()[0]
+    if own not in names or pack.simulated:
         return 0, "its card names another data set"
     split = str(training.get("split", ""))
     if split in set(pack.split.tolist()):
@@ -104,9 +105,9 @@ def seen_test_people(card: Mapping[str, Any], pack: FacePack, test_subjects: fro
         seen = len(test_subjects & known)
         return (
             seen,
-            f"it learned from the split {split!r} of {words[0]}, with {seen} of {len(test_subjects)} test people",
+            f"it learned from the split {split!r} of {own}, with {seen} of {len(test_subjects)} test people",
         )
-    return -1, f"it learned from {words[0]} ({split or 'no split named'}), and its card does not list the people"
+    return -1, f"it learned from {own} ({split or 'no split named'}), and its card does not list the people"
 
 
 def given_generator(
@@ -187,6 +188,8 @@ def train_generator(
     )
     if not done.exists():
         faces = _training_faces(pack, vocabulary, rows, config.face_size_px)
+        if config.further:
+            faces = _with_further(faces, config.further)
         cls = objective_class(config.networks.kind)
         objective = cls(config, faces)
         runs = sorted(folder.glob("[0-9]*")) if folder.exists() else []
@@ -223,6 +226,16 @@ def _training_faces(pack: FacePack, vocabulary: Vocabulary, rows: np.ndarray, si
         dataset=pack.dataset,
     )
     return resize_faces(faces, size_px)
+
+
+def _with_further(faces: Any, path: str) -> Any:
+    from lssl_augment.training.batches import load_training_faces
+    from lssl_augment.training.further import join_further
+
+    more = load_training_faces(path, faces.face_size_px)
+    if more.dataset == faces.dataset:
+        raise DataError(f"further={path} is the data set that is tested, {faces.dataset}; its people may be in the test")
+    return join_further(faces, more, faces.vocabulary)
 
 
 def _rows_of(dataset: Any, rows: np.ndarray, block: int = 2048) -> np.ndarray:

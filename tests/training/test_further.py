@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from tiny_faces import NAMES, SIZE_PX, compact_config, expression_field, training_faces
+
+from lssl_augment.attributes import Vocabulary
+from lssl_augment.errors import DataError
+from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.training.batches import TrainingFaces, take_faces
+from lssl_augment.training.compact_objective import CompactObjective
+from lssl_augment.training.further import FEW_FACES, as_seen, borrowed_classes, join_further, landmarks_agree
+
+CLASSES = Vocabulary(NAMES)
+
+
+def without_smiles(kept: int = 0) -> TrainingFaces:
+    """The drawn faces with at most ``kept`` of happiness."""
+    faces = training_faces()
+    smiling = np.flatnonzero(faces.labels == 1)
+    return take_faces(faces, np.setdiff1d(np.arange(len(faces)), smiling[kept:]))
+
+
+def small_grey(shift_px: float = 0.0) -> TrainingFaces:
+    """The drawn faces as a further pack: grey, blurred, with landmarks that are off the same way everywhere."""
+    faces = training_faces(dataset="small")
+    grey = faces.images.mean(3, keepdims=True).astype(np.uint8)
+    blurred = np.repeat(np.repeat(grey[:, ::4, ::4], 4, axis=1), 4, axis=2)
+    dense = faces.dense.copy()
+    dense[:, 13:300, 1] += shift_px  # many points, so that alignment does not take it away
+    points = dense[:, SPARSE_FROM_DENSE, :2]
+    return replace(faces, images=np.repeat(blurred, 3, axis=3), dense=dense, points68=points)
+
+
+@cache
+def joined() -> TrainingFaces:
+    return join_further(without_smiles(), small_grey(), CLASSES)
+
+
+@cache
+def objective() -> CompactObjective:
+    return CompactObjective(compact_config(further="small.h5"), joined())
+
+
+def test_only_what_is_wanting_is_borrowed() -> None:
+    faces = joined()
+    assert faces.further is not None
+    assert borrowed_classes(faces) == (1,)
+    assert set(faces.labels[faces.further].tolist()) == {0, 1}  # and faces at rest, to compare with
+    assert not set(faces.subjects[faces.further]) & set(faces.subjects[~faces.further])
+    assert faces.dataset == "drawn + small"
+    assert faces.fingerprint() != replace(faces, further=None).fingerprint()
+
+
+def test_a_pack_that_has_enough_needs_no_further_one() -> None:
+    with pytest.raises(DataError, match="nothing to learn from small"):
+        join_further(training_faces(), small_grey(), CLASSES)
+    assert borrowed_classes(training_faces()) == ()
+
+
+@pytest.mark.parametrize("wrong", ["no dense", "few", "no rest", "no neutral class"])
+def test_a_further_pack_that_cannot_help_is_refused(wrong: str) -> None:
+    further, classes = small_grey(), CLASSES
+    match = {
+        "no dense": "--fill-dense",
+        "few": f"fewer than {FEW_FACES} usable training faces of happiness",
+        "no rest": "usable training faces of neutral",
+        "no neutral class": "faces at rest",
+    }[wrong]
+    if wrong == "no dense":
+        further = replace(further, dense=None)
+    if wrong == "few":
+        further = take_faces(further, np.flatnonzero(further.labels != 1))
+    if wrong == "no rest":
+        further = take_faces(further, np.flatnonzero(further.labels != 0))
+    if wrong == "no neutral class":
+        classes = Vocabulary(("happiness", "surprise"))
+    with pytest.raises(DataError, match=match):
+        join_further(without_smiles(), further, classes)
+
+
+def test_faces_whose_landmarks_disagree_are_left_out() -> None:
+    further = small_grey()
+    points = further.points68.copy()
+    points[::2] += 5.0
+    assert landmarks_agree(further).all()
+    assert landmarks_agree(replace(further, points68=points)).tolist() == [i % 2 == 1 for i in range(len(further))]
+
+
+def test_a_borrowed_expression_is_the_one_that_the_further_faces_show() -> None:
+    """A landmark error that all faces of the further pack share is no expression."""
+    faces = join_further(without_smiles(), small_grey(shift_px=3.0), CLASSES)
+    got = CompactObjective(compact_config(further="small.h5"), faces).shapes
+    step = got.donors[got.donor_labels == 1].mean(0) - got.donors[got.donor_labels == 0].mean(0)
+    moved = (step @ got.basis).view(-1, 3)[:, :2] * torch.tensor([1.0, -1.0])  # the common pose has y upwards
+    wanted = expression_field("happiness")[:, :2]
+    assert np.corrcoef(moved.flatten(), wanted.ravel())[0, 1] > 0.9
+
+
+def test_mouths_are_those_of_the_first_pack() -> None:
+    textures, shapes = objective().textures, objective().shapes
+    inside = textures.donor_mouths[shapes.donor_labels == 1]
+    known = textures.donor_mouths[shapes.donor_labels != 1]
+    assert len(inside) >= 8
+    # Each is exactly the mouth of some donor of the first pack.
+    assert not (inside[:, None] - known).abs().amax(2).amin(1).any()
+
+
+def test_restoration_draws_no_further_face_and_the_critic_sees_them() -> None:
+    obj = objective()
+    rng = np.random.default_rng(0)
+    greys = []
+    for _ in range(20):
+        real = obj._draw(rng)
+        assert not (real.labels == 1).any()
+        greys.append(float((real.images[:, 0] - real.images[:, 1]).abs().max()))
+    assert min(greys) > 0  # colour photographs
+    more = obj._draw_further(rng)
+    assert more is not None
+    assert set(more.labels.tolist()) == {1}
+    assert torch.equal(more.images[:, 0], more.images[:, 1])
+    log = obj.step(0.0, 0)
+    assert all(np.isfinite(float(v)) for v in log.values())
+
+
+def test_photographs_and_edits_are_seen_alike() -> None:
+    torch.manual_seed(0)
+    leaf = torch.rand(3, 3, SIZE_PX, SIZE_PX).requires_grad_()
+    shown = as_seen(leaf, torch.tensor([True, False, True]))
+    shown.sum().backward()
+    assert leaf.grad is not None
+    assert bool((leaf.grad.abs().sum((1, 2, 3)) > 0).all())
+    images, seen = leaf.detach(), shown.detach()
+    assert torch.equal(seen[1], images[1])
+    assert torch.equal(seen[0, 0], seen[0, 2])
+    assert float(seen[0].diff(dim=-1).abs().mean()) < 0.5 * float(images[0].diff(dim=-1).abs().mean())
+    # Once more changes little: a photograph that is small already looks the same.
+    again = as_seen(seen, torch.tensor([True, False, True]))
+    assert float((again - seen).abs().mean()) < 0.3 * float((seen[0] - images[0]).abs().mean())
