@@ -103,7 +103,8 @@ def train_command(
     options |= {"further": None if further is None else str(further), "init": init}
     given = {key: value for key, value in options.items() if value is not None}
     if resume is not None:
-        refused = [key for key in ("seed", "batch", "face_size_px", "splits", "fold", "further", "init") if key in given]
+        kept = ("seed", "batch", "face_size_px", "splits", "fold", "further", "init")
+        refused = [key for key in kept if key in given]
         if refused or settings:
             raise click.UsageError(
                 f"a resumed run keeps its configuration; leave out {', '.join([*refused, *settings])} "

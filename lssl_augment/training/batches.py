@@ -128,15 +128,11 @@ def load_training_faces(
         SchemaError: not a face pack.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no such face pack: {path}; write one with `lssl-augment prepare`")
-    if path.suffix == ".npz" and (splits is not None or fold is not None):
-        raise DataError(f"{path.name} has its own split; a split file and a fold go with a face pack (HDF5)")
-    faces = _read_npz(path) if path.suffix == ".npz" else _read_pack(path, splits, fold)
+    faces = _read(path, splits, fold)
     if further:
         from lssl_augment.training.further import join_further
 
-        others = resize_faces(load_training_faces(further, face_size_px), face_size_px)
+        others = resize_faces(_read(Path(further), None, None), face_size_px)
         faces = join_further(resize_faces(faces, face_size_px), others, Vocabulary(classes or faces.vocabulary.names))
     elif classes:
         faces = restrict_faces(faces, Vocabulary(tuple(classes)))
@@ -239,6 +235,14 @@ class FaceSampler:
         else:
             order = rng.permutation(count)
         return order, rng.random(count) < 0.5 if self.flip else np.zeros(count, bool)
+
+
+def _read(path: Path, splits: str | Path | None, fold: int | None) -> TrainingFaces:
+    if not path.is_file():
+        raise DataError(f"no such face pack: {path}; write one with `lssl-augment prepare`")
+    if path.suffix == ".npz" and (splits is not None or fold is not None):
+        raise DataError(f"{path.name} has its own split; a split file and a fold go with a face pack (HDF5)")
+    return _read_npz(path) if path.suffix == ".npz" else _read_pack(path, splits, fold)
 
 
 def _read_npz(path: Path) -> TrainingFaces:

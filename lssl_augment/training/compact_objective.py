@@ -296,7 +296,8 @@ class CompactObjective:
 
         if step_index < nums.critic_first_steps:
             return self._critic_step(
-                real.images, side_real, y_real, guess_pair, guess_edit, side_moved, y_target, torch_rng, autocast, borrowed
+                real.images, side_real, y_real, guess_pair, guess_edit, side_moved, y_target, torch_rng, autocast,
+                borrowed,
             )
         with autocast:
             latent = net.encode(real.images, side_real)  # type: ignore[operator]

@@ -150,7 +150,7 @@ class TrainConfig:
         for name in ("further", "init"):
             if getattr(self, name) and kind != "compact":
                 raise DataError(
-                    f"preset {self.preset!r} takes no {name}; got {getattr(self, name)!r}; it goes with --preset compact"
+                    f"preset {self.preset!r} takes no {name}; got {getattr(self, name)!r}; use it with --preset compact"
                 )
         if self.steps is not None and self.hours is not None:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")

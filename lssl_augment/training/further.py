@@ -8,21 +8,17 @@ looks of the *borrowed* expressions. Detail and colour are learned from the firs
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
-from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.training.batches import TrainingFaces, restrict_faces, take_faces
 
-__all__ = ["FEW_FACES", "as_seen", "borrowed_classes", "join_further", "landmarks_agree"]
+__all__ = ["FEW_FACES", "as_seen", "borrowed_classes", "join_further"]
 
 #: A class with fewer faces in the first pack is borrowed.
 FEW_FACES = 40
-#: Two ways of finding landmarks must agree within this share of the eye distance, or neither is believed.
-_AGREE = 0.06
 #: Detail that small faces have, in pixels of an aligned face's side.
 _DETAIL_PX = 40
 
@@ -39,14 +35,13 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
     """The faces of a pack, and those of a further one that it needs: the borrowed classes and faces at rest.
 
     A difference between two packs is not one between two expressions, so a further pack is always compared with its own
-    neutral faces. Its faces must have dense landmarks; where they also have 68 points of another origin, the two must
-    agree (:func:`landmarks_agree`).
+    neutral faces. Its faces must have dense landmarks.
 
     Args:
         faces, further: of one size. vocabulary: of the result, in this order.
 
     Raises:
-        DataError: no class is wanting, or the further pack cannot fill one: too few usable faces, none at rest, no
+        DataError: no class is wanting, or the further pack cannot fill one: too few faces, none at rest, no
             dense landmarks.
     """
     own = restrict_faces(faces, vocabulary, may_lack=True)
@@ -64,13 +59,13 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
         )
     if "neutral" not in vocabulary.names:
         raise DataError(f"--further needs faces at rest to compare with; classes are {', '.join(vocabulary.names)}")
-    keep = np.isin(other.labels, [*wanting, vocabulary.index("neutral")]) & landmarks_agree(other)
+    keep = np.isin(other.labels, [*wanting, vocabulary.index("neutral")])
     other = take_faces(other, np.flatnonzero(keep))
     needed = (*wanting, vocabulary.index("neutral"))
     short = [vocabulary.names[c] for c in needed if (other.labels == c).sum() < FEW_FACES]
     if short:
         raise DataError(
-            f"{further.dataset} has fewer than {FEW_FACES} usable training faces of {', '.join(short)}; "
+            f"{further.dataset} has fewer than {FEW_FACES} training faces of {', '.join(short)}; "
             f"{faces.dataset} lacks {names}"
         )
     return TrainingFaces(
@@ -83,18 +78,6 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
         dataset=f"{faces.dataset} + {further.dataset}",
         further=np.arange(len(own) + len(other)) >= len(own),
     )
-
-
-def landmarks_agree(faces: TrainingFaces) -> np.ndarray:
-    """Faces whose 68 points and dense points lie within 6 % of the eye distance on average, ``(N,)`` bool.
-
-    True for all where the 68 points were taken from the dense ones.
-    """
-    assert faces.dense is not None
-    points, sparse = faces.points68, faces.dense[:, SPARSE_FROM_DENSE, :2]
-    eyes = np.linalg.norm(points[:, 36:42].mean(1) - points[:, 42:48].mean(1), axis=1)
-    error: np.ndarray = np.linalg.norm(points - sparse, axis=2).mean(1) / np.maximum(eyes, 1e-3)
-    return error <= _AGREE
 
 
 def as_seen(images: Tensor, small: Tensor) -> Tensor:

@@ -36,11 +36,9 @@ def start_from(generator: nn.Module, weights: str, vocabulary: Vocabulary, face_
     fresh = generator.state_dict()
     before = Vocabulary(tuple(card["class_names"]))
     columns = fresh[_EMBED].new_zeros(fresh[_EMBED].shape)
-    if len(state.get(_EMBED, columns)) != len(columns):
-        raise WeightsError(f"{weights}: its network has other numbers than this run (generator.width, generator.blocks)")
     for label, name in enumerate(vocabulary.names):
         if name in before:
-            columns[:, label] = state[_EMBED][:, before.index(name)]
+            columns[:, label] = state[_EMBED][:, before.index(name)]  # as many rows whatever the width
     state[_EMBED] = columns
     other = sorted(k for k in fresh if k not in state or state[k].shape != fresh[k].shape)
     if other or len(state) != len(fresh):

@@ -13,7 +13,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.training.batches import TrainingFaces, take_faces
 from lssl_augment.training.compact_objective import CompactObjective
-from lssl_augment.training.further import FEW_FACES, as_seen, borrowed_classes, join_further, landmarks_agree
+from lssl_augment.training.further import FEW_FACES, as_seen, borrowed_classes, join_further
 
 CLASSES = Vocabulary(NAMES)
 
@@ -67,8 +67,8 @@ def test_a_further_pack_that_cannot_help_is_refused(wrong: str) -> None:
     further, classes = small_grey(), CLASSES
     match = {
         "no dense": "--fill-dense",
-        "few": f"fewer than {FEW_FACES} usable training faces of happiness",
-        "no rest": "usable training faces of neutral",
+        "few": f"fewer than {FEW_FACES} training faces of happiness",
+        "no rest": "training faces of neutral",
         "no neutral class": "faces at rest",
     }[wrong]
     if wrong == "no dense":
@@ -81,14 +81,6 @@ def test_a_further_pack_that_cannot_help_is_refused(wrong: str) -> None:
         classes = Vocabulary(("happiness", "surprise"))
     with pytest.raises(DataError, match=match):
         join_further(without_smiles(), further, classes)
-
-
-def test_faces_whose_landmarks_disagree_are_left_out() -> None:
-    further = small_grey()
-    points = further.points68.copy()
-    points[::2] += 5.0
-    assert landmarks_agree(further).all()
-    assert landmarks_agree(replace(further, points68=points)).tolist() == [i % 2 == 1 for i in range(len(further))]
 
 
 def test_a_borrowed_expression_is_the_one_that_the_further_faces_show() -> None:

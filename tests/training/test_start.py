@@ -53,7 +53,7 @@ def test_other_networks_are_refused(
 ) -> None:
     network = CompactGenerator(3, width=width, blocks=blocks)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    with pytest.raises(WeightsError, match="numbers|px"):
+    with pytest.raises(WeightsError, match=r"numbers|px"):
         start_from(network, str(trained[0]), Vocabulary(NAMES), size)
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lssl_augment.errors import DataError
 
@@ -10,6 +10,9 @@ __all__ = ["ARMS", "GENERATOR_PRESETS", "Arm", "find_arm"]
 
 #: Exponent of tempered sampling: a class of n faces is drawn with a chance proportional to n^POWER.
 POWER = 0.2
+#: Exponent of the class chances that an arm ``NAME-prior`` puts back, chosen on training people (docs/benchmark.md).
+PRIOR = 0.4
+_PRIOR_SUFFIX = "-prior"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Arm:
         extra: ``none``, ``upsampled`` (real faces of the target classes again), ``stored`` (synthetic faces from a
             file) or ``loop`` (made while training).
         generator: key of the generator of synthetic faces; empty: none.
+        of: arm whose trained classifiers this one uses; empty: it trains its own. prior: what it does to their
+            probabilities, :func:`~lssl_augment.evaluation.prior.with_prior`.
     """
 
     name: str
@@ -32,6 +37,8 @@ class Arm:
     mix: str = "none"
     extra: str = "none"
     generator: str = ""
+    of: str = ""
+    prior: float = 0.0
 
     @property
     def power(self) -> float | None:
@@ -69,14 +76,21 @@ GENERATOR_PRESETS = {
 
 
 def find_arm(name: str) -> Arm:
-    """The arm of a name; ``lssl:WORD`` is an ablation, the generator of that key with stored faces.
+    """The arm of a name; ``lssl:WORD`` is an ablation, the generator of that key with stored faces; ``NAME-prior`` is
+    the arm NAME with class chances put back.
 
     Raises:
         DataError: there is none.
     """
     if name in ARMS:
         return ARMS[name]
-    base, colon, word = name.partition(":")
-    if base == "lssl" and colon and word:
+    if name.endswith(_PRIOR_SUFFIX) and not name.removesuffix(_PRIOR_SUFFIX).endswith(_PRIOR_SUFFIX):
+        base = find_arm(name.removesuffix(_PRIOR_SUFFIX))
+        return replace(base, name=name, of=base.name, prior=PRIOR)
+    key, colon, word = name.partition(":")
+    if key == "lssl" and colon and word:
         return Arm(name, extra="stored", generator=name)
-    raise DataError(f"unknown arm {name!r}; arms: {', '.join(ARMS)} and lssl:WORD (with --weights lssl:WORD=FILE)")
+    raise DataError(
+        f"unknown arm {name!r}; arms: {', '.join(ARMS)}, lssl:WORD (with --weights lssl:WORD=FILE) "
+        "and each of them with -prior behind"
+    )

@@ -26,11 +26,12 @@ from lssl_augment.evaluation.benchmark.records import SCHEMA_VERSION, save_predi
 from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
 from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
+from lssl_augment.evaluation.prior import with_prior
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
 from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.faces.pack import FacePack
 
-__all__ = ["Cell", "CellSetup", "run_cell"]
+__all__ = ["Cell", "CellSetup", "base_of", "derived_record", "run_cell"]
 
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
@@ -127,6 +128,35 @@ def run_cell(setup: CellSetup, cell: Cell) -> dict[str, Any]:
         "git_commit": setup.git_commit,
         "command": setup.command,
         "notes": notes,
+    }
+
+
+def base_of(cell: Cell) -> Cell | None:
+    """The cell whose trained classifier this one uses; None: it trains its own."""
+    of = find_arm(cell.arm).of
+    return cell._replace(arm=of) if of else None
+
+
+def derived_record(setup: CellSetup, cell: Cell, base: dict[str, Any]) -> dict[str, Any]:
+    """The record of a cell that changes the predictions of another, whose record is given."""
+    begin, exponent = time.perf_counter(), find_arm(cell.arm).prior
+    with np.load(setup.out / base["predictions"]) as file:
+        stored = {key: file[key] for key in ("probabilities", "labels", "subjects", "files")}
+    stored["probabilities"] = with_prior(
+        stored["probabilities"], [base["n_train"][name] for name in setup.classes], exponent
+    )
+    predictions = Path("cells") / f"{cell.name}.npz"
+    save_predictions(setup.out / predictions, **stored)
+    return {
+        **base,
+        **cell._asdict(),
+        **measure(stored["labels"], stored["probabilities"], setup.classes),
+        "predictions": predictions.as_posix(),
+        "seconds": round(time.perf_counter() - begin, 3),
+        "notes": [
+            *base["notes"],
+            f"the classifiers of {base['arm']}, class chances put back to the power {exponent:g}",
+        ],
     }
 
 

@@ -234,7 +234,7 @@ def _with_further(faces: Any, path: str) -> Any:
 
     more = load_training_faces(path, faces.face_size_px)
     if more.dataset == faces.dataset:
-        raise DataError(f"further={path} is the data set that is tested, {faces.dataset}; its people may be in the test")
+        raise DataError(f"further={path} is of the tested data set, {faces.dataset}: its people may be in the test")
     return join_further(faces, more, faces.vocabulary)
 
 

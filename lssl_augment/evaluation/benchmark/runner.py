@@ -23,7 +23,7 @@ import torch
 from lssl_augment._version import __version__
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.arms import find_arm
-from lssl_augment.evaluation.benchmark.cells import Cell, CellSetup, run_cell
+from lssl_augment.evaluation.benchmark.cells import Cell, CellSetup, base_of, derived_record, run_cell
 from lssl_augment.evaluation.benchmark.folds import classes_of, divide_pack
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator
 from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, step_seconds
@@ -123,8 +123,10 @@ def run_benchmark(
             with _threads(config.workers):
                 measured = step_seconds(setup.protocol, len(setup.classes), config.device)
         if todo and config.budget_s is not None and measured is not None:
-            fitted = fit_budget(setup.protocol, todo, config.budget_s, measured, config.workers, keep_steps=keep)
-            todo = fitted.cells
+            trained = [cell for cell in todo if base_of(cell) is None]
+            fitted = fit_budget(setup.protocol, trained, config.budget_s, measured, config.workers, keep_steps=keep)
+            there = done | set(fitted.cells)
+            todo = fitted.cells + [cell for cell in todo if base_of(cell) in there]
             left_out += [f"budget: {words}" for words in fitted.left_out]
             setup = replace(setup, protocol=replace(setup.protocol, steps=fitted.steps))
         report = BenchmarkReport(config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out)
@@ -149,7 +151,7 @@ def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
         splits, notes = divide_pack(protocol, pack, config.out / "splits.json", fixed=fixed)
         folds = 1 if fixed else len(splits.folds)
         left_out, arms = [], []
-        for name in protocol.arms:
+        for name in _with_bases(protocol.arms):
             why = _lacking(config, name, pack, splits, folds)
             if why:
                 left_out.append(f"{name}: {why}")
@@ -178,6 +180,11 @@ def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
     return setup, all_cells(setup.protocol, folds, config.seeds), left_out
 
 
+def _with_bases(arms: Sequence[str]) -> list[str]:
+    """Arms, each after the one whose classifiers it uses."""
+    return list(dict.fromkeys(name for arm in arms for name in (find_arm(arm).of, arm) if name))
+
+
 def _lacking(config: BenchmarkConfig, name: str, pack: FacePack, splits: Any, folds: int) -> str:
     """Why an arm cannot run; empty: it can. Weights that the user named and that leak raise."""
     key, wishes = find_arm(name).generator, config.wishes
@@ -203,7 +210,24 @@ def _run_all(
     """Run cells; every record is on disk before the next one is waited for. Returns (ran, not begun in time)."""
     tell = progress or (lambda *_: None)
     tell(0, len(todo), None)
-    ran, longest, queue = 0, 0.0, list(todo)
+    ran, longest = 0, 0.0
+    queue = [cell for cell in todo if base_of(cell) is None]
+    derived = [cell for cell in todo if base_of(cell) is not None]
+
+    def keep(record: dict[str, Any], cell: Cell) -> None:
+        nonlocal ran
+        append_record(setup.out, record)
+        ran += 1
+        tell(ran, len(todo), cell)
+
+    def follow(record: dict[str, Any]) -> None:
+        """Cells that use the classifier of this record take no time: they are done at once."""
+        for cell in [c for c in derived if base_of(c) == _cell_of(record)]:
+            derived.remove(cell)
+            keep(derived_record(setup, cell, record), cell)
+
+    for record in read_records(setup.out) if derived else []:
+        follow(record)
 
     def late() -> bool:
         # A cell that surely cannot end in time is not begun; the first one always is.
@@ -212,10 +236,11 @@ def _run_all(
     if workers == 1:
         while queue and not late():
             cell, begin = queue.pop(0), time.monotonic()
-            append_record(setup.out, run_cell(setup, cell))
-            ran, longest = ran + 1, time.monotonic() - begin
-            tell(ran, len(todo), cell)
-        return ran, len(queue)
+            record = run_cell(setup, cell)
+            longest = time.monotonic() - begin
+            keep(record, cell)
+            follow(record)
+        return ran, len(queue) + len(derived)
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(
@@ -229,9 +254,9 @@ def _run_all(
                     running[pool.submit(run_cell, setup, cell)] = cell, time.monotonic()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     cell, begin = running.pop(future)
-                    append_record(setup.out, future.result())
-                    ran, longest = ran + 1, time.monotonic() - begin
-                    tell(ran, len(todo), cell)
+                    longest = time.monotonic() - begin
+                    keep(future.result(), cell)
+                    follow(future.result())
         except BaseException:
             # What has ended meanwhile is kept; what is under way is given up.
             for future in running:
@@ -240,7 +265,7 @@ def _run_all(
             for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
-    return ran, len(queue)
+    return ran, len(queue) + len(derived)
 
 
 def _begin_work(threads: int, parent: int) -> None:
@@ -262,8 +287,12 @@ def _done(out: Path, setup: CellSetup) -> set[Cell]:
         mine = (setup.protocol.name, setup.protocol.classifier, list(setup.classes))
         if (r["protocol"], r["classifier"], r["classes"]) != mine:
             raise DataError(f"{out} holds results of {r['protocol']} with {r['classifier']}; choose another --out")
-        found.add(Cell(r["regime"], r["arm"], r["amount"], r["fold"], r["seed"]))
+        found.add(_cell_of(r))
     return found
+
+
+def _cell_of(record: dict[str, Any]) -> Cell:
+    return Cell(*(record[key] for key in Cell._fields))
 
 
 def _identity(setup: CellSetup) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import torch
 from lssl_augment.attributes import BASIC5
 from lssl_augment.datasets.split_file import read_splits
 from lssl_augment.errors import DataError, LeakageError, SchemaError
-from lssl_augment.evaluation.benchmark.arms import ARMS
+from lssl_augment.evaluation.benchmark.arms import ARMS, PRIOR, find_arm
 from lssl_augment.evaluation.benchmark.cells import Cell
 from lssl_augment.evaluation.benchmark.folds import fold_faces
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, seen_test_people
 from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, parse_budget
 from lssl_augment.evaluation.benchmark.records import RECORDS_FILE, read_records
 from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
+from lssl_augment.evaluation.prior import with_prior
 from lssl_augment.evaluation.protocol import PROTOCOL_NAMES, parse_protocol, read_protocol, regime_parts
 from lssl_augment.evaluation.statistics.results import read_cells
 from lssl_augment.faces.align import template68
@@ -113,6 +114,40 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert run_benchmark(config).ran == 0
     with pytest.raises(DataError, match="other settings: steps"):
         run_benchmark(replace(config, protocol=replace(config.protocol, steps=2), keep_steps=True))
+
+
+def test_class_chances_are_put_back_without_training_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``balanced-prior`` brings ``balanced`` along, uses its classifiers, and costs no budget."""
+    config = configured(tmp_path, arms=("balanced-prior",), seeds=(0, 1))
+    report = run_benchmark(config)
+    assert (report.done, report.planned) == (4, 4)
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for record in read_records(config.out):
+        by_arm.setdefault(record["arm"], []).append(record)
+    plain, put_back = by_arm["balanced"], by_arm["balanced-prior"]
+    assert [r["seed"] for r in plain] == [r["seed"] for r in put_back] == [0, 1]
+    for before, after in zip(plain, put_back, strict=True):
+        with np.load(config.out / before["predictions"]) as one, np.load(config.out / after["predictions"]) as two:
+            counts = list(before["n_train"].values())
+            expected = with_prior(one["probabilities"], counts, PRIOR)
+            np.testing.assert_array_equal(two["probabilities"], expected)
+            assert one["files"].tolist() == two["files"].tolist()
+        assert "class chances put back to the power 0.4" in after["notes"][-1]
+    # Added later, the cells come from what is there.
+    lines = (config.out / RECORDS_FILE).read_text().splitlines(keepends=True)
+    (config.out / RECORDS_FILE).write_text("".join(line for line in lines if "balanced-prior" not in line))
+    monkeypatch.setattr("lssl_augment.evaluation.benchmark.runner.run_cell", None)
+    assert run_benchmark(replace(config, budget_s=1.0)).ran == 2
+    assert len(read_cells(config.out)) == 4
+
+
+def test_arms_with_class_chances_put_back() -> None:
+    arm = find_arm("lssl-prior")
+    assert (arm.of, arm.generator, arm.prior) == ("lssl", "lssl", PRIOR)
+    assert find_arm("lssl:a-prior").of == "lssl:a"
+    for name in ("prior", "-prior", "balanced-prior-prior", "nothing-prior"):
+        with pytest.raises(DataError, match="unknown arm"):
+            find_arm(name)
 
 
 def test_damaged_records_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Put the chances of classes back into a classifier that was trained with all of them drawn alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lssl_augment.errors import DataError
+
+__all__ = ["with_prior"]
+
+
+def with_prior(probabilities: np.ndarray, counts: Sequence[int], exponent: float) -> np.ndarray:
+    """Probabilities times the class chances of the training faces to a power, normalised.
+
+    A classifier trained on balanced batches takes every class for equally likely, and so calls common faces rare ones.
+    Exponent 1 puts the full prior back, 0 nothing; between them the rare classes keep part of their gain and common
+    faces are named rightly again. It is the logit adjustment of Menon et al. 2021 (there taken off a classifier that
+    was trained on faces as they come), log p + exponent · log prior, and needs no training.
+
+    Args:
+        probabilities: ``(N, C)``, rows sum to 1.
+        counts: real training faces of each class, synthetic ones not counted.
+        exponent: in [0, 1].
+
+    Returns:
+        ``(N, C)`` of the dtype of ``probabilities``.
+
+    Raises:
+        DataError: shapes that differ, a class without faces, or an exponent out of range.
+    """
+    chances = np.asarray(counts, np.float64)
+    if probabilities.ndim != 2 or chances.shape != probabilities.shape[1:]:
+        raise DataError(f"one count for each class is needed; got {probabilities.shape} and {len(counts)} counts")
+    if not 0 <= exponent <= 1:
+        raise DataError(f"the exponent must be in [0, 1]; got {exponent}")
+    if not (chances > 0).all():
+        raise DataError(f"every class needs a training face; got counts {list(counts)}")
+    weighted = probabilities.astype(np.float64) * (chances / chances.sum()) ** exponent
+    out: np.ndarray = (weighted / weighted.sum(1, keepdims=True)).astype(probabilities.dtype)
+    return out
