@@ -413,7 +413,8 @@ class CompactObjective:
         """Fixed sources, one donor a target."""
         rng = np.random.Generator(np.random.Philox(key=[self.config.seed, (1 << 63) + 1]))
         count = self.config.sheet_sources
-        rows = np.array([rng.choice(self._by_class[i % 2]) for i in range(count)])
+        shown = self._common[:2]
+        rows = np.array([rng.choice(self._by_class[shown[i % len(shown)]]) for i in range(count)])
         faces = self._load(rows, np.zeros(count, bool))
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
         edits = []

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from tiny_faces import NAMES, SIZE_PX, compact_config, expression_field, training_faces
 
 from lssl_augment.attributes import Vocabulary
+from lssl_augment.cli.train import train_command
 from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.models.bundle import load_model
 from lssl_augment.training.batches import TrainingFaces, take_faces
 from lssl_augment.training.compact_objective import CompactObjective
 from lssl_augment.training.further import FEW_FACES, as_seen, borrowed_classes, join_further
@@ -133,3 +137,37 @@ def test_photographs_and_edits_are_seen_alike() -> None:
     # Once more changes little: a photograph that is small already looks the same.
     again = as_seen(seen, torch.tensor([True, False, True]))
     assert float((again - seen).abs().mean()) < 0.3 * float((seen[0] - images[0]).abs().mean())
+
+
+def write_npz(path: Path, faces: TrainingFaces) -> Path:
+    np.savez(
+        path, images=faces.images, labels=faces.labels, dense=faces.dense, subjects=faces.subjects,
+        split=np.array(["train"] * len(faces)), class_names=np.array(faces.vocabulary.names),
+    )  # fmt: skip
+    return path
+
+
+def test_train_with_a_further_pack_and_initial_weights(tmp_path: Path) -> None:
+    """First the classes of one pack, then a third class from another, from the network of the first run."""
+    one = write_npz(tmp_path / "one.npz", without_smiles())
+    other = write_npz(tmp_path / "other.npz", small_grey())
+    # fmt: off
+    common = [str(one), "--size", "64", "--steps", "1", "--device", "cpu", "--set", "tensorboard=false",
+              "--set", "generator.width=8", "--set", "generator.blocks=1", "--set", "critic.width=8",
+              "--set", "sheet_sources=2", "--out", str(tmp_path / "runs")]
+    # fmt: on
+    run = CliRunner()
+    first = run.invoke(train_command, [*common, "--set", "classes=neutral,surprise"], catch_exceptions=False)
+    weights = first.stdout.strip().splitlines()[-1]
+    # Without the option the third class has no face.
+    with pytest.raises(DataError, match="no training faces of happiness"):
+        run.invoke(train_command, [*common, "--set", f"classes={','.join(NAMES)}"], catch_exceptions=False)
+    more = ["--further", str(other), "--init", weights, "--set", f"classes={','.join(NAMES)}"]
+    second = run.invoke(train_command, [*common, *more], catch_exceptions=False)
+    bundle = load_model(second.stdout.strip().splitlines()[-1])
+    assert bundle.vocabulary.names == NAMES
+    assert bundle.card["training"]["data"] == "one + other"
+    assert bundle.card["training"]["counts"]["happiness"] == 56
+    refused = run.invoke(train_command, ["--resume", str(next((tmp_path / "runs").iterdir())), *more[:2]])
+    assert refused.exit_code == 2
+    assert "leave out further" in refused.output
