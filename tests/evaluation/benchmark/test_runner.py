@@ -174,6 +174,8 @@ def test_weights_that_saw_test_people_are_refused(tmp_path: Path) -> None:
         ({"data": "lfw-expressions (x)", "split": "train"}, 1),
         ({"data": "lfw-expressions", "split": "fold 0"}, -1),
         ({"data": "other", "split": "train"}, 0),
+        ({"data": "other (x) + lfw-expressions", "split": "train"}, 1),
+        ({"data": "lfw-expressions-like + other", "split": "train"}, 0),
         ({"data": "other", "subjects": ["p00", "p01", "q"]}, 2),
     ):
         assert seen_test_people({"training": training}, pack, people)[0] == seen
