@@ -5,16 +5,21 @@ from lssl_augment.evaluation.sequences.evaluate import (
     SEQUENCE_CLASSIFIERS,
     build_sequence_classifier,
     evaluate_sequences,
+    fold_sequences,
     sequence_scores,
 )
+from lssl_augment.evaluation.sequences.settings import SequenceSettings, parse_sequence_settings
 from lssl_augment.evaluation.sequences.table import SequenceTable, load_sequences
 
 __all__ = [
     "SEQUENCE_CLASSIFIERS",
     "SequenceClassifier",
+    "SequenceSettings",
     "SequenceTable",
     "build_sequence_classifier",
     "evaluate_sequences",
+    "fold_sequences",
     "load_sequences",
+    "parse_sequence_settings",
     "sequence_scores",
 ]

@@ -14,10 +14,16 @@ from lssl_augment.evaluation.sequences.adalbp import AdaLbp
 from lssl_augment.evaluation.sequences.arguments import SequenceClassifier
 from lssl_augment.evaluation.sequences.dtagn import Dtagn
 from lssl_augment.evaluation.sequences.hog3d_svm import Hog3dSvm
-from lssl_augment.evaluation.sequences.table import load_sequences
+from lssl_augment.evaluation.sequences.table import SequenceTable, load_sequences
 from lssl_augment.faces.pack import FacePack
 
-__all__ = ["SEQUENCE_CLASSIFIERS", "build_sequence_classifier", "evaluate_sequences", "sequence_scores"]
+__all__ = [
+    "SEQUENCE_CLASSIFIERS",
+    "build_sequence_classifier",
+    "evaluate_sequences",
+    "fold_sequences",
+    "sequence_scores",
+]
 
 _BUILDERS: dict[str, Callable[..., Any]] = {"hog3d": Hog3dSvm, "adalbp": AdaLbp, "dtagn": Dtagn}
 #: Names that :func:`build_sequence_classifier` knows.
@@ -45,6 +51,31 @@ def build_sequence_classifier(
         settings["device"] = device
     built: SequenceClassifier = _BUILDERS[name](num_classes, seed=seed, **settings)
     return built
+
+
+def fold_sequences(
+    pack: FacePack,
+    splits: SplitFile,
+    fold: int,
+    *,
+    frames: int = 16,
+    size_px: int = 64,
+    classes: Sequence[str] | None = None,
+    same_faces: bool = True,
+) -> tuple[SequenceTable, SequenceTable]:
+    """Training and test sequences of a fold; arguments and errors as of :func:`evaluate_sequences`."""
+    train, test = (
+        load_sequences(pack, splits.rows(pack, fold, use, same_faces=same_faces), frames, size_px, classes)
+        for use in ("train", "test")
+    )
+    check_apart(train.subjects.tolist(), test.subjects.tolist())
+    empty = [word for i, word in enumerate(train.classes) if not (train.labels == i).any()]
+    if empty:
+        raise DataError(
+            f"fold {fold} of {pack.path.name} has no training sequence of {', '.join(empty)}; name the other "
+            "expressions as classes"
+        )
+    return train, test
 
 
 def evaluate_sequences(
@@ -77,18 +108,9 @@ def evaluate_sequences(
         DataError: a pack without sequences, splits of another pack, no such fold, or a class without training video.
         LeakageError: somebody is trained and tested on.
     """
-    tables = {
-        use: load_sequences(pack, splits.rows(pack, fold, use, same_faces=same_faces), frames, size_px, classes)
-        for use in ("train", "test")
-    }
-    train, test = tables["train"], tables["test"]
-    check_apart(train.subjects.tolist(), test.subjects.tolist())
-    empty = [word for i, word in enumerate(train.classes) if not (train.labels == i).any()]
-    if empty:
-        raise DataError(
-            f"fold {fold} of {pack.path.name} has no training sequence of {', '.join(empty)}; name the other "
-            "expressions as classes"
-        )
+    train, test = fold_sequences(
+        pack, splits, fold, frames=frames, size_px=size_px, classes=classes, same_faces=same_faces
+    )
     model = build_sequence_classifier(name, len(train.classes), seed=seed, device=device, **settings)
     model.fit(train.videos, train.landmarks, train.labels)
     probabilities = model.predict_proba(test.videos, test.landmarks)
@@ -100,7 +122,7 @@ def evaluate_sequences(
         "sequences": test.names,
         "classes": test.classes,
         "train_sequences": len(train),
-        "left_out": {use: table.left_out for use, table in tables.items()},
+        "left_out": {"train": train.left_out, "test": test.left_out},
         "classifier": name,
         "settings": getattr(model, "settings", {}),
         "frames": frames,

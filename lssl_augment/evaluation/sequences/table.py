@@ -11,7 +11,16 @@ import numpy as np
 from lssl_augment.errors import DataError
 from lssl_augment.faces.pack import FacePack
 
-__all__ = ["NO_COURSE", "OTHER_CLASS", "UNLABELLED", "SequenceTable", "load_sequences", "resample"]
+__all__ = [
+    "NO_COURSE",
+    "OTHER_CLASS",
+    "UNLABELLED",
+    "SequenceRows",
+    "SequenceTable",
+    "find_sequences",
+    "load_sequences",
+    "resample",
+]
 
 NO_COURSE = "fewer than two frames"
 OTHER_CLASS = "expression is not among the classes"
@@ -42,6 +51,51 @@ class SequenceTable:
         return len(self.labels)
 
 
+@dataclass(frozen=True)
+class SequenceRows:
+    """Which sequences there are, without their pictures.
+
+    Args:
+        rows: of the pack, by frame, one array each. labels: ``(N,)`` int64, index into ``classes``.
+        classes: names of the expressions. left_out: reason → sequences.
+    """
+
+    rows: tuple[np.ndarray, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def find_sequences(
+    pack: FacePack, rows: np.ndarray | Sequence[int], classes: Sequence[str] | None = None
+) -> SequenceRows:
+    """The sequences that some rows of a pack are frames of, in the order of their names; perhaps none.
+
+    Args, Raises: see :func:`load_sequences`.
+    """
+    picked = np.unique(np.asarray(rows, np.int64))
+    if len(picked) and not 0 <= picked[0] <= picked[-1] < len(pack):
+        raise DataError(f"rows must be in [0, {len(pack) - 1}]; got {picked[0]} to {picked[-1]}")
+    wanted = _classes(pack, classes)
+    if not (pack.sequences != "").any():
+        raise DataError(
+            f"{pack.path.name} ({pack.dataset}) has no sequences, only single faces; sequences come with packs of "
+            "oulu, mug and ckplus, best prepared with `lssl-augment prepare NAME --frames all`"
+        )
+    picked = picked[pack.sequences[picked] != ""]
+    found = [_course(pack, part, wanted) for part in _by_sequence(pack, picked)]
+    taken = [course for course in found if not isinstance(course, str)]
+    return SequenceRows(
+        tuple(part for part, _ in taken),
+        np.array([label for _, label in taken], np.int64),
+        wanted,
+        {reason: found.count(reason) for reason in (NO_COURSE, OTHER_CLASS, UNLABELLED) if reason in found},
+    )
+
+
 def load_sequences(
     pack: FacePack,
     rows: np.ndarray | Sequence[int],
@@ -66,34 +120,23 @@ def load_sequences(
     """
     if frames < 2 or size_px < 8:
         raise DataError(f"frames must be at least 2 and size_px at least 8; got {frames} and {size_px}")
-    picked = np.unique(np.asarray(rows, np.int64))
-    if len(picked) and not 0 <= picked[0] <= picked[-1] < len(pack):
-        raise DataError(f"rows must be in [0, {len(pack) - 1}]; got {picked[0]} to {picked[-1]}")
-    wanted = _classes(pack, classes)
-    if not (pack.sequences != "").any():
+    found = find_sequences(pack, rows, classes)
+    if not len(found):
         raise DataError(
-            f"{pack.path.name} ({pack.dataset}) has no sequences, only single faces; sequences come with packs of "
-            "oulu, mug and ckplus, best prepared with `lssl-augment prepare NAME --frames all`"
+            f"{pack.path.name}: none of the {sum(found.left_out.values())} sequences in these rows can be used; left "
+            f"out: {found.left_out}; classes: {', '.join(found.classes)}"
         )
-    picked = picked[pack.sequences[picked] != ""]
-    found = [_course(pack, part, wanted) for part in _by_sequence(pack, picked)]
-    taken = [course for course in found if not isinstance(course, str)]
-    left_out = {reason: found.count(reason) for reason in (NO_COURSE, OTHER_CLASS, UNLABELLED) if reason in found}
-    if not taken:
-        raise DataError(
-            f"{pack.path.name}: none of the {len(found)} sequences in these rows can be used; left out: {left_out}; "
-            f"classes: {', '.join(wanted)}"
-        )
-    videos = np.empty((len(taken), frames, size_px, size_px), np.uint8)
-    points = np.empty((len(taken), frames, 68, 2), np.float32)
+    videos = np.empty((len(found), frames, size_px, size_px), np.uint8)
+    points = np.empty((len(found), frames, 68, 2), np.float32)
     scale = size_px / pack.face_size_px
-    for i, (part, _) in enumerate(taken):
+    for i, part in enumerate(found.rows):
         times = pack.frames[part]
         videos[i] = np.rint(resample(_grey(pack, part, size_px), times, frames)).astype(np.uint8)
         points[i] = (resample(pack.landmarks[part].astype(np.float64), times, frames) + 0.5) * scale - 0.5
-    first = np.array([part[0] for part, _ in taken])
-    labels = np.array([label for _, label in taken], np.int64)
-    return SequenceTable(videos, points, labels, pack.subjects[first], pack.sequences[first], wanted, left_out)
+    first = np.array([part[0] for part in found.rows])
+    return SequenceTable(
+        videos, points, found.labels, pack.subjects[first], pack.sequences[first], found.classes, found.left_out
+    )
 
 
 def resample(values: np.ndarray, times: np.ndarray, count: int) -> np.ndarray:
