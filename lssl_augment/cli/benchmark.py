@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from lssl_augment.evaluation.benchmark.cells import Cell
     from lssl_augment.evaluation.benchmark.runner import BenchmarkReport
+    from lssl_augment.evaluation.benchmark.setup import Cell
+    from lssl_augment.evaluation.protocol import BenchmarkProtocol
 
 __all__ = ["benchmark_command"]
 
@@ -45,7 +46,12 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
 )
 @click.option("--classifier", metavar="NAME", help="tiny, small, resnet18, resnet50, vgg-face or timm:NAME.")
 @click.option("--size", type=click.IntRange(min=16), metavar="PX", help="Side of the classifier's faces.")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Optimiser steps of every arm.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Optimiser steps of every arm that classifies single faces.",
+)
 @click.option("--batch", type=click.IntRange(min=2), metavar="FACES", help="Faces a batch.")
 @click.option(
     "--weights",
@@ -64,6 +70,13 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     "--min-score", type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help="Use the gate.  [default: no]"
 )
 @click.option("--allow-leak", is_flag=True, help="Use weights that saw test people; the results name it.")
+@click.option(
+    "--sequence-set",
+    "sequence_settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the sequence classifiers (arms hog3d, adalbp, dtagn): frames, size_px, dtagn.steps, …; may be repeated.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Cells at once.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 @click.option("--dry-run", is_flag=True, help="Plan and time one step; run nothing.")
@@ -90,6 +103,7 @@ def benchmark_command(
     lssl_preset: str,
     min_score: float,
     allow_leak: bool,
+    sequence_settings: tuple[str, ...],
     workers: int,
     device: str,
     dry_run: bool,
@@ -99,7 +113,8 @@ def benchmark_command(
     \b
     PROTOCOL is one of oulu, mug, bu3dfe, rafd, fer2013, lfw-expressions, folder.
 
-    People are split first; every arm has the same number of optimiser steps. Results are written cell by cell, and
+    People are split first; every arm has the same number of optimiser steps. Only classifiers of sequences (oulu) are
+    trained in their own way and reported apart. Results are written cell by cell, and
     the same command goes on where it was stopped. At the end come results.csv and the report.
     """
     from lssl_augment.evaluation.benchmark.generators import GeneratorWishes
@@ -112,6 +127,7 @@ def benchmark_command(
         raise click.UsageError("give --train-steps or --train-hours, not both")
     protocol = read_protocol(name)
     changes: dict[str, Any] = {"classifier": classifier, "face_size_px": size, "steps": steps, "batch": batch}
+    changes["sequence_settings"] = sequence_settings or None
     changes |= {"arms": _words(arms), "regimes": _words(regimes), "amounts": _numbers(amounts)}
     protocol = replace(protocol, **{key: value for key, value in changes.items() if value is not None})
     seconds = None if budget is None else parse_budget(budget)
@@ -119,7 +135,7 @@ def benchmark_command(
     out = out or Path(f"benchmark-{name}")
     config = BenchmarkConfig(
         protocol=protocol,
-        pack=_pack(name, pack, root, simulated, out),
+        pack=_pack(protocol, pack, root, simulated, out),
         out=out,
         wishes=GeneratorWishes(given, train_steps, train_hours, settings, lssl_preset, allow_leak, min_score),
         seeds=tuple(range(seeds or protocol.seeds)),
@@ -136,12 +152,13 @@ def benchmark_command(
     click.echo("\n".join(_lines(report, dry_run)))
 
 
-def _pack(name: str, pack: Path | None, root: Path | None, simulated: bool, out: Path) -> Path:
+def _pack(protocol: BenchmarkProtocol, pack: Path | None, root: Path | None, simulated: bool, out: Path) -> Path:
     """The pack to run on, prepared first where a data set or a stand-in was asked for."""
     if sum((pack is not None, root is not None, simulated)) > 1:
         raise click.UsageError("give one of --pack, --root and --simulated")
     if pack is not None:
         return pack
+    name = protocol.name
     if root is None and not simulated:
         from lssl_augment.cli.prepare import where_to_ask
 
@@ -151,15 +168,18 @@ def _pack(name: str, pack: Path | None, root: Path | None, simulated: bool, out:
         return made
     from lssl_augment.datasets.prepare import prepare
     from lssl_augment.datasets.prepare_config import PrepareConfig
+    from lssl_augment.datasets.records import ReadOptions
     from lssl_augment.datasets.simulated import prepare_simulated
 
     out.mkdir(parents=True, exist_ok=True)
+    # Where single faces are picked from sequences later on, sequence classifiers can have all of their frames.
+    options = ReadOptions(frames="all" if protocol.key_frames else "peak")
     config = PrepareConfig(out=made, workers=min(8, os.cpu_count() or 1))
     click.echo(f"preparing {name}: {made}", err=True)
     if root is not None:
-        prepare(name, root, config)
+        prepare(name, root, config, options)
     else:
-        prepare_simulated(name, None, config)
+        prepare_simulated(name, None, config, options)
     return made
 
 
@@ -191,8 +211,8 @@ class _Bar:
 def _lines(report: BenchmarkReport, dry_run: bool) -> list[str]:
     todo = report.planned - report.done
     lines = [f"{report.done} of {report.planned} cells done; {report.steps} optimiser steps each"]
-    if report.step_seconds is not None and dry_run:
-        hours = todo * report.steps * report.step_seconds / 3600
+    if report.step_seconds is not None and report.todo_s is not None and dry_run:
+        hours = report.todo_s / 3600
         lines.append(
             f"one step takes {report.step_seconds:.3g} s here: about {hours:.2g} h for {todo} cells on one worker"
         )

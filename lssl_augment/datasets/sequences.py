@@ -29,6 +29,7 @@ __all__ = [
     "add_frame",
     "arc",
     "folders_above",
+    "key_faces",
     "rise",
     "rise_notes",
     "sequence_rows",
@@ -147,6 +148,27 @@ def sequence_rows(
             )
         )
     return rows, skipped
+
+
+def key_faces(sequences: np.ndarray, frames: np.ndarray, intensities: np.ndarray) -> np.ndarray:
+    """Which faces of a pack with rising sequences would be there with ``--frames peak``.
+
+    These are the neutral first frame and the last three of each sequence; faces of no sequence stay. A pack of peak
+    frames keeps all.
+
+    Args:
+        sequences: ``(N,)`` str, empty for a single face. frames: ``(N,)`` places in the sequence. intensities: ``(N,)``
+            in [0, 1], NaN is unknown.
+
+    Returns:
+        ``(N,)`` bool.
+    """
+    keep: np.ndarray = (sequences == "") | (intensities == 0)
+    order = np.lexsort((frames, sequences))
+    names = sequences[order]
+    for part in np.split(order, np.flatnonzero(names[1:] != names[:-1]) + 1):
+        keep[part[-_PEAK_FRAMES:]] = True
+    return keep
 
 
 def rise_notes(sequences: Iterable[FrameSequence]) -> list[str]:

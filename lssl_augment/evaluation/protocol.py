@@ -37,6 +37,10 @@ class BenchmarkProtocol:
         regimes: ``full``, ``share-P`` (P % of the training faces of each class), ``rare-N`` (N real faces in each
             rare class), ``yaw-D`` (faces turned by about D degrees to either side, in training and test).
         seeds: how many.
+        key_frames: of sequences that rise to a peak, classifiers of single faces see the neutral first frame and the
+            last three only, whichever the pack holds.
+        sequence_settings: of the sequence classifiers among the arms, as of
+            :func:`lssl_augment.evaluation.sequences.parse_sequence_settings`.
 
     Raises:
         DataError: a value out of range.
@@ -63,6 +67,8 @@ class BenchmarkProtocol:
     targets: str = "all"
     share: float = 0.0
     seeds: int = 5
+    key_frames: bool = False
+    sequence_settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         checks = {

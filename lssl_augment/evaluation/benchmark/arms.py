@@ -29,6 +29,7 @@ class Arm:
         generator: key of the generator of synthetic faces; empty: none.
         of: arm whose trained classifiers this one uses; empty: it trains its own. prior: what it does to their
             probabilities, :func:`~lssl_augment.evaluation.prior.with_prior`.
+        sequences: it is a classifier of whole sequences with a training of its own, and nothing above counts.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Arm:
     generator: str = ""
     of: str = ""
     prior: float = 0.0
+    sequences: bool = False
 
     @property
     def power(self) -> float | None:
@@ -61,6 +63,7 @@ _ALL = (
     Arm("cyclegan", extra="stored", generator="cyclegan"),
     Arm("icgan", extra="stored", generator="icgan"),
     Arm("simgan", extra="stored", generator="simgan"),
+    *(Arm(name, sequences=True) for name in ("hog3d", "adalbp", "dtagn")),
 )
 
 ARMS = {arm.name: arm for arm in _ALL}
@@ -86,6 +89,8 @@ def find_arm(name: str) -> Arm:
         return ARMS[name]
     if name.endswith(_PRIOR_SUFFIX) and not name.removesuffix(_PRIOR_SUFFIX).endswith(_PRIOR_SUFFIX):
         base = find_arm(name.removesuffix(_PRIOR_SUFFIX))
+        if base.sequences:
+            raise DataError(f"there is no arm {name!r}: class chances are put back for arms of single faces only")
         return replace(base, name=name, of=base.name, prior=PRIOR)
     key, colon, word = name.partition(":")
     if key == "lssl" and colon and word:

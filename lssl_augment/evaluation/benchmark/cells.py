@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,62 +18,19 @@ from lssl_augment.datasets.splits import TEST, TRAIN, check_apart
 from lssl_augment.evaluation.batches import AugmentedFaces, BatchSource, StoredFaces
 from lssl_augment.evaluation.benchmark.arms import Arm, find_arm
 from lssl_augment.evaluation.benchmark.folds import FoldFaces, copies_across, fold_faces
-from lssl_augment.evaluation.benchmark.generators import Generator, GeneratorWishes, given_generator, train_generator
-from lssl_augment.evaluation.benchmark.records import SCHEMA_VERSION, save_predictions
+from lssl_augment.evaluation.benchmark.generators import Generator, given_generator, train_generator
+from lssl_augment.evaluation.benchmark.locks import lock_file
+from lssl_augment.evaluation.benchmark.records import save_predictions
+from lssl_augment.evaluation.benchmark.sequence_cells import run_sequence_cell
+from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_record
 from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
 from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
 from lssl_augment.evaluation.prior import with_prior
-from lssl_augment.evaluation.protocol import BenchmarkProtocol
 from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.faces.pack import FacePack
 
 __all__ = ["Cell", "CellSetup", "base_of", "derived_record", "run_cell"]
-
-_fcntl: Any = import_module("fcntl") if os.name == "posix" else None
-
-
-class Cell(NamedTuple):
-    """Which cell; ``amount`` is None where the arm has none."""
-
-    regime: str
-    arm: str
-    amount: int | None
-    fold: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """A name for files."""
-        amount = "" if self.amount is None else f"-{self.amount}"
-        return f"{self.regime}-{self.arm.replace(':', '_').replace('/', '_')}{amount}-fold{self.fold}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class CellSetup:
-    """What all cells of a run share; pickles.
-
-    Args:
-        protocol: with the user's changes. pack, out: files. classes: in the order of the labels. wishes: for
-            generators. device: of classifiers and generators. simulated: the pack is a stand-in.
-        notes: for every record. environment, git_commit, command: for every record.
-    """
-
-    protocol: BenchmarkProtocol
-    pack: Path
-    out: Path
-    classes: tuple[str, ...]
-    wishes: GeneratorWishes
-    device: str
-    simulated: bool
-    notes: tuple[str, ...]
-    environment: dict[str, Any]
-    git_commit: str
-    command: str
-
-    @property
-    def splits(self) -> Path:
-        return self.out / "splits.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,40 +49,35 @@ def run_cell(setup: CellSetup, cell: Cell) -> dict[str, Any]:
     Raises:
         DataError, LeakageError, TrainingError, WeightsError: as of the steps.
     """
+    arm = find_arm(cell.arm)
+    if arm.sequences:
+        return run_sequence_cell(setup, cell)
     begin = time.perf_counter()
-    faces = _faces(setup.pack, setup.splits, cell.fold, cell.regime, setup.classes, setup.protocol.face_size_px)
+    faces = _faces(setup, cell.fold, cell.regime, setup.protocol.face_size_px)
     run = _judge if setup.protocol.task == "judge" else _classify
-    result = run(setup, cell, find_arm(cell.arm), faces)
+    result = run(setup, cell, arm, faces)
     labels = result.test.labels.numpy()
     predictions = Path("cells") / f"{cell.name}.npz"
     save_predictions(
         setup.out / predictions, result.probabilities, labels, np.asarray(result.test.subjects), result.files
     )
-    with FacePack.open(setup.pack) as pack, _lock(setup.out / "duplicates.lock"):
-        copies = copies_across(pack, faces, setup.out / "duplicates.json")
-    generator = None if result.generator is None else result.generator.record()
-    notes = [*setup.notes, *faces.notes, copies, *result.notes]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "protocol": setup.protocol.name,
-        "dataset": setup.protocol.dataset,
-        "simulated": setup.simulated,
-        **cell._asdict(),
-        "classifier": setup.protocol.classifier,
-        "classes": list(setup.classes),
-        "n_train": faces.train.counts,
-        "n_synthetic": result.synthetic,
-        "n_test": result.test.counts,
-        "steps": setup.protocol.steps,
-        "seconds": round(time.perf_counter() - begin, 3),
-        **measure(labels, result.probabilities, setup.classes),
-        "predictions": predictions.as_posix(),
-        "generator": generator,
-        "environment": setup.environment,
-        "git_commit": setup.git_commit,
-        "command": setup.command,
-        "notes": notes,
-    }
+    with FacePack.open(setup.pack) as pack, lock_file(setup.out / "duplicates.lock"):
+        copies = copies_across(pack, faces.train_rows, faces.test_rows, setup.out / "duplicates.json")
+    return cell_record(
+        setup,
+        cell,
+        classifier=setup.protocol.classifier,
+        classes=setup.classes,
+        n_train=faces.train.counts,
+        n_synthetic=result.synthetic,
+        n_test=result.test.counts,
+        steps=setup.protocol.steps,
+        seconds=time.perf_counter() - begin,
+        measured=measure(labels, result.probabilities, setup.classes),
+        predictions=predictions,
+        generator=result.generator,
+        notes=[*faces.notes, copies, *result.notes],
+    )
 
 
 def base_of(cell: Cell) -> Cell | None:
@@ -232,7 +181,7 @@ def _stored(
     rows = faces.train_rows if use == TRAIN else faces.test_rows
     targets = {setup.classes[label]: max(setup.protocol.amounts) for label in wanted}
     generator = _generator(setup, arm, faces, cell)
-    with _lock(path.with_suffix(".lock")):
+    with lock_file(path.with_suffix(".lock")):
         cannot = make_synthetic(
             path,
             generator,
@@ -262,7 +211,7 @@ def _generator(setup: CellSetup, arm: Arm, faces: FoldFaces, cell: Cell) -> Gene
             return given_generator(key, wishes, pack, read_splits(setup.splits), cell.fold, cell.regime)
         folder = setup.out / "generators" / f"{key}-{cell.regime}-fold{cell.fold}"
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / "lock"):
+        with lock_file(folder / "lock"):
             return train_generator(
                 key,
                 wishes,
@@ -283,15 +232,11 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
 
     bundle = load_model(generator.weights)
     can = [setup.classes[label] for label in wanted if setup.classes[label] in bundle.vocabulary]
-    large = _faces(setup.pack, setup.splits, *_key(faces), setup.classes, bundle.face_size_px).train
+    large = _faces(setup, faces.fold, faces.regime, bundle.face_size_px).train
     augment = LSSLAugment(p=1.0, targets=can, classes=setup.classes, weights=generator.weights, seed=0)
     made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
     labels = [setup.classes.index(name) for name in can]
     return {"synthetic": made, "share": setup.protocol.share or 0.5, "rare": labels}
-
-
-def _key(faces: FoldFaces) -> tuple[int, str]:
-    return faces.fold, faces.regime
 
 
 def _config(setup: CellSetup, seed: int) -> ClassifierConfig:
@@ -331,19 +276,16 @@ def _joined(real: FaceTable, made: FaceTable) -> FaceTable:
     )
 
 
+def _faces(setup: CellSetup, fold: int, regime: str, size_px: int) -> FoldFaces:
+    key = setup.pack, setup.splits, fold, regime, setup.classes, size_px, setup.protocol.key_frames
+    return _read_faces(*key)
+
+
 @lru_cache(maxsize=2)
-def _faces(pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], size_px: int) -> FoldFaces:
+def _read_faces(
+    pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], size_px: int, key_frames: bool
+) -> FoldFaces:
     with FacePack.open(pack) as opened:
-        return fold_faces(opened, read_splits(splits), fold, regime, Vocabulary(classes), size_px)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Only one process of a run makes a file; the others wait for it."""
-    with open(path, "w") as file:
-        if _fcntl is not None:
-            try:
-                _fcntl.flock(file.fileno(), _fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                pass
-        yield
+        return fold_faces(
+            opened, read_splits(splits), fold, regime, Vocabulary(classes), size_px, key_frames=key_frames
+        )

@@ -13,6 +13,7 @@ import torch
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.datasets.duplicates import find_duplicates
 from lssl_augment.datasets.protocols import find_protocol
+from lssl_augment.datasets.sequences import key_faces
 from lssl_augment.datasets.split_file import SplitFile, make_splits, pack_fingerprint, read_splits
 from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError
@@ -89,9 +90,19 @@ def divide_pack(protocol: BenchmarkProtocol, pack: FacePack, out: Path, *, fixed
 
 
 def fold_faces(
-    pack: FacePack, splits: SplitFile, fold: int, regime: str, vocabulary: Vocabulary, size_px: int
+    pack: FacePack,
+    splits: SplitFile,
+    fold: int,
+    regime: str,
+    vocabulary: Vocabulary,
+    size_px: int,
+    *,
+    key_frames: bool = False,
 ) -> FoldFaces:
     """Read one fold. What a regime keeps depends on (fold, regime) alone: all arms and seeds see the same faces.
+
+    Args:
+        key_frames: of sequences, the neutral first frame and the last three only.
 
     Raises:
         DataError: a class without a training face, no test face, or a regime that the pack cannot serve.
@@ -99,6 +110,8 @@ def fold_faces(
     """
     mapping = vocabulary.mapping_from(pack.vocabulary)
     labels = np.array([mapping.get(int(label), -1) for label in pack.labels], np.int64)
+    if key_frames:
+        labels[~key_faces(pack.sequences, pack.frames, pack.intensities)] = -1
     train, test = (rows[labels[rows] >= 0] for rows in (splits.train_rows(pack, fold), splits.test_rows(pack, fold)))
     check_apart(pack.subjects[train].tolist(), pack.subjects[test].tolist())
     kind, value = regime_parts(regime)
@@ -131,7 +144,7 @@ def fold_faces(
     )
 
 
-def copies_across(pack: FacePack, faces: FoldFaces, cache: Path) -> str:
+def copies_across(pack: FacePack, train_rows: np.ndarray, test_rows: np.ndarray, cache: Path) -> str:
     """Near-duplicates between the training and the test faces of a fold, found and counted, in a sentence.
 
     The pairs of the whole pack are looked for once and kept in ``cache``.
@@ -145,7 +158,7 @@ def copies_across(pack: FacePack, faces: FoldFaces, cache: Path) -> str:
         pairs = [[pair.i, pair.j] for pair in find_duplicates(pack.images)]
         write_text(cache, json.dumps({"fingerprint": fingerprint, "pairs": pairs}))
     side = np.zeros(len(pack), np.int8)
-    side[faces.train_rows], side[faces.test_rows] = 1, 2
+    side[train_rows], side[test_rows] = 1, 2
     across = sum(1 for i, j in pairs if {int(side[i]), int(side[j])} == {1, 2})
     return f"near-duplicates between training and test faces: {across} pairs (kept in; found by datasets.duplicates)"
 

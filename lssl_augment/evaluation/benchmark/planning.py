@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.benchmark.arms import find_arm
-from lssl_augment.evaluation.benchmark.cells import Cell
+from lssl_augment.evaluation.benchmark.sequence_cells import SEQUENCE_REGIME
+from lssl_augment.evaluation.benchmark.setup import Cell
 from lssl_augment.evaluation.classifiers import ClassifierConfig, train_classifier
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
 
@@ -36,7 +37,7 @@ def parse_budget(text: str) -> float:
 
 def all_cells(protocol: BenchmarkProtocol, folds: int, seeds: Sequence[int]) -> list[Cell]:
     """All cells in the order they are run: the first arms of the first regime, with every seed side by side, then its
-    other arms, then the next regime.
+    other arms, then the next regime. Sequence classifiers run in the regime ``full`` only.
     """
     cells = []
     first = [arm for arm in protocol.arms if arm in protocol.first_arms]
@@ -47,7 +48,7 @@ def all_cells(protocol: BenchmarkProtocol, folds: int, seeds: Sequence[int]) -> 
     for regime, arms in blocks:
         wishes = [(arm, amount) for arm in arms for amount in _amounts(protocol, arm)]
         cells += [Cell(regime, a, n, fold, seed) for seed in seeds for fold in range(folds) for a, n in wishes]
-    return cells
+    return [c for c in cells if c.regime == SEQUENCE_REGIME or not find_arm(c.arm).sequences]
 
 
 def _amounts(protocol: BenchmarkProtocol, arm: str) -> tuple[int | None, ...]:
@@ -72,6 +73,7 @@ def fit_budget(
     workers: int,
     *,
     keep_steps: bool,
+    cell_seconds: Mapping[str, float] | None = None,
 ) -> Fitted:
     """As many cells as a budget pays for, from the front: pairs of the first arms stay together.
 
@@ -80,7 +82,7 @@ def fit_budget(
 
     Args:
         cells: in order. seconds: of the budget. second_per_step: of one classifier. keep_steps: the steps were asked
-            for, or earlier cells have them.
+            for, or earlier cells have them. cell_seconds: of a cell of each arm that is not paid by the step.
     """
     left = seconds * (1 - _ASIDE) * workers / second_per_step  # optimiser steps that can be paid for
     head = cells[0].regime if cells else ""
@@ -88,7 +90,9 @@ def fit_budget(
     steps = protocol.steps
     if not keep_steps and first and left < len(first) * steps:
         steps = max(min(steps, protocol.least_steps), int(left / len(first)))
-    count = max(int(left / steps), 1)
+    own = {arm: s / second_per_step for arm, s in (cell_seconds or {}).items()}
+    paid = itertools.accumulate(own.get(c.arm, steps) for c in cells)
+    count = max(sum(1 for total in paid if total <= left), 1)
     pairs = max(1, sum(1 for c in first if (c.fold, c.seed) == (first[0].fold, first[0].seed)) if first else 1)
     count = max(count, pairs)
     if count < len(first):

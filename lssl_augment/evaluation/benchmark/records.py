@@ -12,10 +12,22 @@ import numpy as np
 
 from lssl_augment.errors import SchemaError
 
-__all__ = ["RECORDS_FILE", "SCHEMA_VERSION", "append_record", "check_record", "read_records", "write_csv"]
+__all__ = [
+    "FACE",
+    "RECORDS_FILE",
+    "SCHEMA_VERSION",
+    "SEQUENCE",
+    "append_record",
+    "check_record",
+    "read_records",
+    "save_predictions",
+    "write_csv",
+]
 
 SCHEMA_VERSION = 1
 RECORDS_FILE = "results.jsonl"
+#: What a test item is: a single face, also where the record does not say, or a whole sequence.
+FACE, SEQUENCE = "face", "sequence"
 
 _NUMBER = (int, float)
 _FIELDS: dict[str, tuple[type, ...]] = {
@@ -46,6 +58,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "command": (str,),
     "notes": (list,),
 }
+_OPTIONAL: dict[str, tuple[type, ...]] = {"test_item": (str,), "sequence_settings": (dict,)}
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "ece", "log_loss")
 
 
@@ -57,7 +70,7 @@ def check_record(record: Any, where: str) -> dict[str, Any]:
     """
     if not isinstance(record, dict):
         raise SchemaError(f"{where} is no record of a cell: {type(record).__name__}")
-    missing, unknown = sorted(set(_FIELDS) - set(record)), sorted(set(record) - set(_FIELDS))
+    missing, unknown = sorted(set(_FIELDS) - set(record)), sorted(set(record) - set(_FIELDS) - set(_OPTIONAL))
     if missing or unknown:
         raise SchemaError(
             f"{where}: missing {', '.join(missing) or 'nothing'}, unknown {', '.join(unknown) or 'nothing'}"
@@ -65,8 +78,8 @@ def check_record(record: Any, where: str) -> dict[str, Any]:
     # A bool is an int to Python, and no number here.
     wrong = [
         k
-        for k, kinds in _FIELDS.items()
-        if not isinstance(record[k], kinds) or (bool not in kinds and record[k] is True)
+        for k, kinds in (_FIELDS | _OPTIONAL).items()
+        if k in record and (not isinstance(record[k], kinds) or (bool not in kinds and record[k] is True))
     ]
     if wrong:
         raise SchemaError(f"{where}: {', '.join(f'{k} is a {type(record[k]).__name__}' for k in wrong)}")
@@ -80,6 +93,8 @@ def check_record(record: Any, where: str) -> dict[str, Any]:
         raise SchemaError(f"{where}: confusion must be {len(classes)} by {len(classes)}")
     if [sum(row) for row in confusion] != [record["n_test"][name] for name in classes]:
         raise SchemaError(f"{where}: the rows of confusion do not add up to n_test")
+    if record.get("test_item", FACE) not in (FACE, SEQUENCE):
+        raise SchemaError(f"{where}: test_item is {record['test_item']!r}; allowed: {FACE}, {SEQUENCE}")
     lacking = [name for name in _METRICS if not isinstance(record["metrics"].get(name), _NUMBER)]
     if lacking:
         raise SchemaError(f"{where}: metrics lack {', '.join(lacking)}")

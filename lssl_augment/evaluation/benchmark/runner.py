@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,16 @@ import torch
 from lssl_augment._version import __version__
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.arms import find_arm
-from lssl_augment.evaluation.benchmark.cells import Cell, CellSetup, base_of, derived_record, run_cell
+from lssl_augment.evaluation.benchmark.cells import base_of, derived_record, run_cell
 from lssl_augment.evaluation.benchmark.folds import classes_of, divide_pack
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator
+from lssl_augment.evaluation.benchmark.locks import only_one
 from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, step_seconds
 from lssl_augment.evaluation.benchmark.records import append_record, read_records, write_csv
+from lssl_augment.evaluation.benchmark.sequence_cells import SEQUENCE_REGIME, sequence_classes, why_no_sequences
+from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
+from lssl_augment.evaluation.sequences import parse_sequence_settings
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.files import write_text
 
@@ -38,8 +41,6 @@ __all__ = ["BenchmarkConfig", "BenchmarkReport", "Progress", "Tell", "run_benchm
 Progress = Callable[[int, int, Cell | None], None]
 #: Gets a sentence for the user.
 Tell = Callable[[str], None]
-
-_fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class BenchmarkConfig:
             raise DataError(f"seeds must be distinct whole numbers from 0 on; got {list(self.seeds)}")
         for arm in self.protocol.arms:
             find_arm(arm)
+        parse_sequence_settings(self.protocol.sequence_settings)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class BenchmarkReport:
 
     Args:
         out: the folder. done: finished cells in it. ran: by this call. planned: cells of the plan. steps: of every
-            arm. step_seconds: measured, None where that was not needed. left_out: in words. report: file, or None.
+            arm but those of sequence classifiers. step_seconds: measured, None where that was not needed. left_out: in
+            words. report: file, or None. todo_s: what the cells that are left take on one worker, by that measure.
     """
 
     out: Path
@@ -95,6 +98,7 @@ class BenchmarkReport:
     step_seconds: float | None
     left_out: list[str]
     report: Path | None = None
+    todo_s: float | None = None
 
 
 def run_benchmark(
@@ -109,7 +113,7 @@ def run_benchmark(
     """
     begin = time.monotonic()
     config.out.mkdir(parents=True, exist_ok=True)
-    with _only_one(config.out):
+    with only_one(config.out):
         setup, cells, left_out = _plan(config)
         before = _settings(config.out)
         keep = config.keep_steps
@@ -118,18 +122,26 @@ def run_benchmark(
             keep = True
         done = _done(config.out, setup)
         todo = [cell for cell in cells if cell not in done]
-        measured = None
+        measured, todo_s = None, None
+        own_s: dict[str, float] = {}
         if todo and (config.budget_s is not None or config.dry_run):
             with _threads(config.workers):
                 measured = step_seconds(setup.protocol, len(setup.classes), config.device)
+                own_s = _sequence_seconds(setup, todo)
+            each = setup.protocol.steps * measured
+            todo_s = sum(own_s.get(cell.arm, each) for cell in todo if base_of(cell) is None)
         if todo and config.budget_s is not None and measured is not None:
             trained = [cell for cell in todo if base_of(cell) is None]
-            fitted = fit_budget(setup.protocol, trained, config.budget_s, measured, config.workers, keep_steps=keep)
+            fitted = fit_budget(
+                setup.protocol, trained, config.budget_s, measured, config.workers, keep_steps=keep, cell_seconds=own_s
+            )
             there = done | set(fitted.cells)
             todo = fitted.cells + [cell for cell in todo if base_of(cell) in there]
             left_out += [f"budget: {words}" for words in fitted.left_out]
             setup = replace(setup, protocol=replace(setup.protocol, steps=fitted.steps))
-        report = BenchmarkReport(config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out)
+        report = BenchmarkReport(
+            config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out, todo_s=todo_s
+        )
         if config.dry_run:
             return report
         _keep_settings(config.out, setup, before)
@@ -150,16 +162,21 @@ def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
         fixed = protocol.fixed if config.all_folds is None else not config.all_folds
         splits, notes = divide_pack(protocol, pack, config.out / "splits.json", fixed=fixed)
         folds = 1 if fixed else len(splits.folds)
+        classes = classes_of(protocol, pack).names
         left_out, arms = [], []
+        sequences = [name for name in protocol.arms if find_arm(name).sequences]
+        no_sequences = why_no_sequences(protocol, pack, splits, folds, classes) if sequences else ""
         for name in _with_bases(protocol.arms):
-            why = _lacking(config, name, pack, splits, folds)
+            why = no_sequences if name in sequences else _lacking(config, name, pack, splits, folds)
             if why:
                 left_out.append(f"{name}: {why}")
             else:
                 arms.append(name)
         if not arms:
             raise DataError(f"no arm can be run: {'; '.join(left_out)}")
-        classes = classes_of(protocol, pack).names
+        others = [regime for regime in protocol.regimes if regime != SEQUENCE_REGIME]
+        if sequences and not no_sequences and others:
+            left_out.append(f"{', '.join(sequences)}: not in {', '.join(others)}, which thin single faces")
         if pack.simulated:
             notes = ["SIMULATED: synthetic people; results say nothing about real faces", *notes]
         if len(config.seeds) < 5:
@@ -284,7 +301,9 @@ def _done(out: Path, setup: CellSetup) -> set[Cell]:
     """Cells that are finished; ``DataError`` where they are of another benchmark."""
     found = set()
     for r in read_records(out):
-        mine = (setup.protocol.name, setup.protocol.classifier, list(setup.classes))
+        mine: tuple[Any, ...] = (setup.protocol.name, setup.protocol.classifier, list(setup.classes))
+        if find_arm(r["arm"]).sequences:
+            mine = (setup.protocol.name, r["arm"], list(sequence_classes(setup.classes)))
         if (r["protocol"], r["classifier"], r["classes"]) != mine:
             raise DataError(f"{out} holds results of {r['protocol']} with {r['classifier']}; choose another --out")
         found.add(_cell_of(r))
@@ -295,12 +314,26 @@ def _cell_of(record: dict[str, Any]) -> Cell:
     return Cell(*(record[key] for key in Cell._fields))
 
 
+def _sequence_seconds(setup: CellSetup, todo: Sequence[Cell]) -> dict[str, float]:
+    """Seconds of a cell of each sequence classifier that is still to run, measured."""
+    from lssl_augment.evaluation.benchmark.sequence_time import sequence_seconds
+
+    names = [name for name in dict.fromkeys(cell.arm for cell in todo) if find_arm(name).sequences]
+    if not names:
+        return {}
+    with FacePack.open(setup.pack) as pack:
+        videos = len(set(pack.sequences.tolist()) - {""})
+    settings, classes = parse_sequence_settings(setup.protocol.sequence_settings), sequence_classes(setup.classes)
+    return {name: sequence_seconds(name, len(classes), videos, settings, setup.device) for name in names}
+
+
 def _identity(setup: CellSetup) -> dict[str, Any]:
     """What must be the same for two cells to be compared, or to be put into one folder."""
     p = setup.protocol
     values = {
         k: getattr(p, k) for k in ("name", "task", "classifier", "face_size_px", "steps", "batch", "learning_rate")
     }
+    values |= {"key_frames": p.key_frames, "sequence_settings": list(p.sequence_settings)}
     values |= {"targets": p.targets, "share": p.share, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes
     values |= {"weights": dict(w.weights), "train_steps": w.steps, "train_hours": w.hours, "min_score": w.min_score}
@@ -381,18 +414,3 @@ def _threads(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    with open(out / ".lock", "w") as file:
-        if _fcntl is not None:
-            try:
-                _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(
-                    f"another process is running the benchmark in {out}; wait, or choose another --out"
-                ) from error
-            except OSError:  # a file system without locks
-                pass
-        yield

@@ -28,7 +28,13 @@ _TITLES = {
 _HOW = (
     "Means and standard deviations are over cells (folds × seeds). Intervals are 95 % bootstraps over test subjects "
     "and seeds. p-values are two-sided; Wilcoxon's is over folds × seeds on balanced accuracy, McNemar's over test "
-    "faces on plain accuracy; both after Holm over the arms of the table."
+    "faces (of sequence classifiers: test sequences) on plain accuracy; both after Holm over the arms of the table."
+)
+_SEQUENCES = (
+    "A test item here is a whole sequence from the neutral face to the peak, not a face: {items} test sequences of "
+    "{people} people over {folds}. Each arm is a classifier of its own, with its own training, on real sequences only; "
+    "the first frame's neutral face is no class. These arms are compared with each other, and with no arm that sees "
+    "single faces."
 )
 
 
@@ -58,6 +64,8 @@ def report_blocks(regimes: Sequence[Regime], left_out: Sequence[str], folder: Pa
 def _regime(regime: Regime, number: int) -> list[Block]:
     arms = list(regime.arms.values())
     blocks: list[Block] = [Heading(regime_title(regime))]
+    if regime.test_item == "sequence":
+        blocks.append(Text(_about_sequences(arms)))
     sentences = regime_sentences(regime)
     if sentences:
         blocks.append(Listing(tuple(sentences)))
@@ -69,7 +77,7 @@ def _regime(regime: Regime, number: int) -> list[Block]:
         if other is not None and any(gaps.values()):
             blocks.append(_gap_table(other, {name: gap for name, gap in gaps.items() if gap is not None}))
     blocks.append(_recall_table(arms, regime.classes))
-    paper = paper_rows(regime.protocol)
+    paper = paper_rows(regime.protocol, regime.test_item)
     if paper is not None:
         blocks += _beside_paper(arms, *paper)
     curve = _curve(regime)
@@ -79,6 +87,15 @@ def _regime(regime: Regime, number: int) -> list[Block]:
         svg = confusion_svg(arm.confusion, regime.classes, arm.name)
         blocks.append(Drawing(svg, f"confusion-{number}-{row}", f"{arm.name}: rows are labels, in %"))
     return blocks
+
+
+def _about_sequences(arms: Sequence[ArmSummary]) -> str:
+    """What was tested; every fold counts once, whichever arms and seeds were tested on it."""
+    folds = {str(cell.key[0]): cell for arm in arms for cell in arm.cells}
+    people = {str(subject) for cell in folds.values() for subject in cell.subjects}
+    items = sum(len(cell.labels) for cell in folds.values())
+    told = f"{len(folds)} folds" if len(folds) > 1 else "one fold"
+    return _SEQUENCES.format(items=items, people=len(people), folds=told)
 
 
 def _metrics_table(arms: Sequence[ArmSummary]) -> Table:

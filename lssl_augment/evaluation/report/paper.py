@@ -36,6 +36,10 @@ _BU3DFE: _Rows = {
     "LSSL": (72.70, 69.10, 64.05),
 }
 
+#: Rows of a table whose methods see whole sequences.
+_OF_SEQUENCES = ("HOG3D", "AdaLBP", "Atlases", "STM-ExpLet", "DTAGN")
+_SEQUENCE_CAPTION = "Table 1, methods that see whole sequences: 10-fold subject-independent, real"
+
 #: Protocol → (which table, columns, rows).
 PAPER: dict[str, tuple[str, tuple[str, ...], _Rows]] = {
     "oulu": ("Table 1: 10-fold subject-independent, real + synthetic", ("accuracy",), _OULU),
@@ -44,9 +48,19 @@ PAPER: dict[str, tuple[str, tuple[str, ...], _Rows]] = {
 }
 
 
-def paper_rows(protocol: str) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]] | None:
-    """Caption, columns and rows of the paper's table for a protocol; None where it has none."""
+def paper_rows(protocol: str, test_item: str = "face") -> tuple[str, tuple[str, ...], list[tuple[str, ...]]] | None:
+    """Caption, columns and rows of the paper's table for a protocol; None where it has none.
+
+    Args:
+        test_item: ``face``: all rows, those of methods that see sequences are named as such; ``sequence``: these only.
+    """
     if protocol not in PAPER:
         return None
-    caption, columns, rows = PAPER[protocol]
-    return caption, columns, [(name, *(f"{v:.2f}" for v in values)) for name, values in rows.items()]
+    caption, columns, table = PAPER[protocol]
+    rows = []
+    for name, values in table.items():
+        of_sequences = name in _OF_SEQUENCES
+        if test_item == "face" or of_sequences:
+            shown = f"{name} (sequences)" if of_sequences and test_item == "face" else name
+            rows.append((shown, *(f"{v:.2f}" for v in values)))
+    return (caption if test_item == "face" else _SEQUENCE_CAPTION, columns, rows) if rows else None

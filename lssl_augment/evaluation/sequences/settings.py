@@ -75,7 +75,9 @@ def parse_sequence_settings(words: Sequence[str], *, frames: int = 16, size_px: 
 def _field(name: str, setting: str, word: str) -> tuple[str, Any]:
     """Argument that a setting belongs to, and the type of its value."""
     if name not in _CONFIGS:
-        raise DataError(f"unknown setting {word!r}; allowed: frames=, size_px=, {', '.join(f'{n}.…=' for n in _CONFIGS)}")
+        raise DataError(
+            f"unknown setting {word!r}; allowed: frames=, size_px=, {', '.join(f'{n}.…=' for n in _CONFIGS)}"
+        )
     for argument, config in _CONFIGS[name].items():
         if setting in {field.name for field in fields(config)}:
             return argument, typing.get_type_hints(config)[setting]
@@ -92,5 +94,7 @@ def _value(kind: Any, text: str, word: str) -> Any:
         convert: Callable[[str], Any] = kind
         return convert(text)
     except (ValueError, KeyError) as error:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "whole numbers with commas")
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(
+            kind, "whole numbers with commas"
+        )
         raise DataError(f"{word!r} needs {wanted} behind the =; got {text!r}") from error

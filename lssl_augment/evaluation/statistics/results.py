@@ -33,11 +33,12 @@ _NEEDED = {
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One classifier of one arm, trained with one seed, on the test faces of one fold.
+    """One classifier of one arm, trained with one seed, on the test faces (or sequences) of one fold.
 
     Args:
         record: the line of JSON.
-        probabilities: ``(N, C)`` float64. labels: ``(N,)`` int64. subjects, files: ``(N,)`` str.
+        probabilities: ``(N, C)`` float64. labels: ``(N,)`` int64. subjects, files: ``(N,)`` str;
+            of sequences, their names.
     """
 
     record: dict[str, Any] = field(repr=False)
@@ -56,6 +57,11 @@ class Cell:
     def key(self) -> tuple[Any, int]:
         """(fold, seed): cells of two arms with the same key are a pair."""
         return self.record.get("fold"), self.record["seed"]
+
+    @property
+    def test_item(self) -> str:
+        """What is tested, and what each row of the predictions is: ``face`` or ``sequence``."""
+        return str(self.record.get("test_item", "face"))
 
     @property
     def classes(self) -> tuple[str, ...]:

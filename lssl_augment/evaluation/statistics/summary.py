@@ -23,10 +23,12 @@ from lssl_augment.evaluation.statistics.paired_tests import (
 )
 from lssl_augment.evaluation.statistics.results import Cell
 
-__all__ = ["BASELINE", "PRIMARY", "ArmSummary", "Gap", "Regime", "summarise_cells"]
+__all__ = ["BASELINE", "PRIMARY", "SEQUENCE_CLASSIFIERS", "ArmSummary", "Gap", "Regime", "summarise_cells"]
 
 #: The metric that tests and verdicts are about.
 PRIMARY = "balanced_accuracy"
+#: The classifier of a group of sequence classifiers, each of which is an arm.
+SEQUENCE_CLASSIFIERS = "sequence classifiers"
 #: Real faces, ordinary augmentation, classes drawn evenly.
 BASELINE = "balanced"
 
@@ -89,13 +91,15 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class Regime:
-    """All arms of one protocol, regime and classifier.
+    """All arms of one protocol, regime, test item and classifier.
 
     Args:
+        classifier: its name; :data:`SEQUENCE_CLASSIFIERS` where each arm is a classifier of its own.
         baseline: name of the arm that others are tested against: ``balanced``, or without it the best without
             synthetic faces; None when there is neither.
         best_real: the arm without synthetic faces with the highest balanced accuracy.
         notes: which comparisons were not made, and why.
+        test_item: ``face`` or ``sequence``: what was tested. Arms tested on one are never compared with the other's.
     """
 
     protocol: str
@@ -108,11 +112,13 @@ class Regime:
     baseline: str | None
     best_real: str | None
     notes: tuple[str, ...] = ()
+    test_item: str = "face"
 
 
 def summarise_cells(cells: Sequence[Cell], *, draws: int = 1000, seed: int = 0) -> list[Regime]:
-    """One summary for each (protocol, data set, regime, classifier), in the order of first appearance.
+    """One summary for each (protocol, data set, regime, test item, classifier), in the order of first appearance.
 
+    Classifiers of whole sequences are arms of one summary of their own.
     Arms that were tested on other faces (where a judge scores generated faces) are not compared; a note says so.
 
     Raises:
@@ -121,7 +127,8 @@ def summarise_cells(cells: Sequence[Cell], *, draws: int = 1000, seed: int = 0) 
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         r = cell.record
-        key = r["protocol"], r["dataset"], bool(r.get("simulated")), r["regime"], r["classifier"]
+        classifier = SEQUENCE_CLASSIFIERS if cell.test_item == "sequence" else r["classifier"]
+        key = r["protocol"], r["dataset"], bool(r.get("simulated")), r["regime"], classifier, cell.test_item
         groups.setdefault(key, []).append(cell)
     return [_regime(key, group, Resampler(draws, seed=seed)) for key, group in groups.items()]
 
@@ -129,7 +136,7 @@ def summarise_cells(cells: Sequence[Cell], *, draws: int = 1000, seed: int = 0) 
 def _regime(key: tuple[Any, ...], cells: list[Cell], resampler: Resampler) -> Regime:
     classes = cells[0].classes
     if any(cell.classes != classes for cell in cells):
-        raise DataError(f"regime {key[3]!r} mixes cells of different classes")
+        raise DataError(f"regime {key[3]!r} mixes cells ({key[5]}s) of different classes")
     by_arm: dict[str, list[Cell]] = {}
     for cell in cells:
         by_arm.setdefault(cell.arm, []).append(cell)
@@ -140,10 +147,10 @@ def _regime(key: tuple[Any, ...], cells: list[Cell], resampler: Resampler) -> Re
     to_baseline = _gaps(arms, baseline, resampler)
     to_best = to_baseline if best == baseline else _gaps(arms, best, resampler)
     arms = {n: replace(arm, to_baseline=to_baseline.get(n), to_best_real=to_best.get(n)) for n, arm in arms.items()}
-    protocol, dataset, simulated, name, classifier = key
+    protocol, dataset, simulated, name, classifier, item = key
     missing = [n for n in arms if baseline is not None and n != baseline and n not in to_baseline]
-    notes = tuple(f"{n} was tested on other faces, folds or seeds than {baseline}: not compared." for n in missing)
-    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best, notes)
+    notes = tuple(f"{n} was tested on other {item}s, folds or seeds than {baseline}: not compared." for n in missing)
+    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best, notes, item)
 
 
 def _arm(name: str, cells: list[Cell], resampler: Resampler) -> ArmSummary:

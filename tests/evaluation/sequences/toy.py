@@ -36,24 +36,29 @@ def moving_spots(
     return videos, points, labels
 
 
-def sequence_pack(path: Path, subjects: int = 4) -> FacePack:
-    """Subjects × expressions, four frames each at times 0, 2, 4 and 6, the first one neutral; one single face too."""
+def sequence_pack(path: Path, subjects: int = 4, dataset: str = "toy", length: int = 4) -> FacePack:
+    """Subjects × expressions, four frames each at times 0, 2, 4 and 6, the first one neutral; one single face too.
+
+    Args:
+        length: frames of each, where it is not four.
+    """
     size, words = 32, ("anger", "happiness", "surprise")
-    videos, points, _ = moving_spots(subjects, 4, size)
-    with PackWriter(path, BASIC7, dataset="toy", face_size_px=size) as writer:
+    videos, points, _ = moving_spots(subjects, length, size)
+    with PackWriter(path, BASIC7, dataset=dataset, face_size_px=size) as writer:
         for person in range(subjects):
             for place, word in enumerate(words):
                 row = person * 3 + place
                 name = f"P{person}/{word}"
                 writer.append(
                     np.repeat(videos[row][..., None], 3, axis=3),
-                    np.array([BASIC7.index("neutral")] + [BASIC7.index(word)] * 3),
-                    [f"P{person}"] * 4,
-                    [f"{name}/{i}.png" for i in range(4)],
+                    np.array([BASIC7.index("neutral")] + [BASIC7.index(word)] * (length - 1)),
+                    [f"P{person}"] * length,
+                    [f"{name}/{i}.png" for i in range(length)],
                     points[row],
-                    ["train"] * 4,
-                    sequences=[name] * 4,
-                    frames=np.array([0, 2, 4, 6]),
+                    ["train"] * length,
+                    sequences=[name] * length,
+                    frames=2 * np.arange(length),
+                    intensities=np.linspace(0, 1, length, dtype=np.float32),
                 )
         writer.append(
             np.zeros((1, size, size, 3), np.uint8), np.array([0]), ["P0"], ["one.png"], points[:1, 0], ["train"]
