@@ -29,6 +29,7 @@ __all__ = [
     "check_same_weights",
     "describe_processes",
     "exchange",
+    "mean_over_all",
     "process_count",
     "process_rank",
     "processes",
@@ -124,6 +125,15 @@ def exchange(
     numbers[: len(averaged)] /= process_count()
     found = numbers.tolist()
     return found[: len(averaged)], found[len(averaged) :]
+
+
+def mean_over_all(number: Tensor) -> Tensor:
+    """The mean of a number without gradient over all processes; alone, what came in."""
+    if process_count() == 1:
+        return number
+    mean = number.detach().clone()
+    dist.all_reduce(mean)
+    return mean / process_count()
 
 
 def tell_all(text: str) -> str:

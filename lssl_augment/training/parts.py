@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,17 +54,19 @@ def update(
     name: str,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    parts: Sequence[Sequence[Tensor]],
+    parts: Sequence[Sequence[Any]],
     terms: Callable[..., Mapping[str, Tensor]],
+    *,
+    max_norm: float | None = None,
 ) -> dict[str, Tensor]:
     """One optimiser step on all parts of a batch, over all processes.
 
     Args:
         name: ``terms(*part)[f"{name}/total"]`` is the loss, one sum for one backward pass; a mean over rows.
-        parts: this process's.
+        parts: this process's. max_norm: of the gradient of the whole batch, which is cut to it.
 
     Returns:
-        Means of the terms over this process's parts, detached.
+        Means of the terms over this process's parts, detached; with ``max_norm`` also ``f"{name}/grad_norm"``.
     """
     optimizer.zero_grad(set_to_none=True)
     found = []
@@ -72,8 +75,10 @@ def update(
         (values[f"{name}/total"] / len(parts)).backward()
         found.append({key: value.detach() for key, value in values.items()})
     average_gradients(module)
+    norm = None if max_norm is None else nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     optimizer.step()
-    return found[0] if len(found) == 1 else _means(found)
+    means = found[0] if len(found) == 1 else _means(found)
+    return means if norm is None else {**means, f"{name}/grad_norm": norm.detach()}
 
 
 def fit_to_processes(config: TrainConfig) -> TrainConfig:

@@ -167,7 +167,7 @@ def test_mirrored_faces_take_their_landmarks_along(objective: CompactObjective) 
     faces = training_faces()
     assert faces.dense is not None
     rows, flipped = np.array([2, 2]), np.array([False, True])
-    loaded = objective._load(rows, flipped)
+    loaded = objective.source.load(rows, flipped)
     assert torch.equal(loaded.images[1], loaded.images[0].flip(-1))
     assert np.allclose(loaded.dense[1].numpy(), flip_dense(faces.dense[2], SIZE_PX))
     shape, back = objective.shapes.canonical(loaded.dense)

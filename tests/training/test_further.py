@@ -111,11 +111,11 @@ def test_restoration_draws_no_further_face_and_the_critic_sees_them() -> None:
     rng = np.random.default_rng(0)
     greys = []
     for _ in range(20):
-        real = obj._draw(rng)
+        real = obj.source.draw(obj.config.batch, obj.numbers.uniform_share, rng)
         assert not (real.labels == 1).any()
         greys.append(float((real.images[:, 0] - real.images[:, 1]).abs().max()))
     assert min(greys) > 0  # colour photographs
-    more = obj._draw_further(rng)
+    more = obj.source.draw_further(obj.config.batch, rng)
     assert more is not None
     assert set(more.labels.tolist()) == {1}
     assert torch.equal(more.images[:, 0], more.images[:, 1])

@@ -33,6 +33,7 @@ PRESETS = {
     "compact": "--preset compact --batch 2 --size 64 --set generator.width=8 --set generator.blocks=1 --set "
     "critic.width=8 --set critic.depth=3 --set objective.critic_first_steps=4",
 }
+PRESETS["compact, accumulated"] = PRESETS["compact"] + " --set accumulate=2"
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,10 @@ def kill_at(process: subprocess.Popen[bytes], run: Path, step: int, number: int)
     process.wait()
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
-def test_a_run_killed_at_a_random_step_ends_the_same(preset: str, pack: Path, tmp_path: Path) -> None:
-    words = [*COMMON.split(), str(pack), *PRESETS[preset].split(), "--out", str(tmp_path)]
+@pytest.mark.parametrize("kind", list(PRESETS))
+def test_a_run_killed_at_a_random_step_ends_the_same(kind: str, pack: Path, tmp_path: Path) -> None:
+    preset = kind.split(",")[0]
+    words = [*COMMON.split(), str(pack), *PRESETS[kind].split(), "--out", str(tmp_path)]
     assert begin(PROGRAM, *words).wait() == 0
     run = tmp_path / f"00001-{preset}-drawn"
     step = random.Random().randrange(4, STEPS - 3)

@@ -84,7 +84,7 @@ def test_a_class_without_faces_has_no_field_of_its_own() -> None:
 def test_fitting_again_gives_the_same_and_draws_from_no_global_generator() -> None:
     faces, objective = drawn_faces(), fitted()
     state = torch.get_rng_state()
-    expression = objective._expression[: len(faces.labels)]
+    expression = objective.source.expression[: len(faces.labels)]
     again = fit_expression_textures(
         objective.shapes, faces.images, faces.dense, faces.labels, expression, donor_rows(),
         subjects=np.asarray(faces.subjects),

@@ -1,0 +1,170 @@
+"""Training faces of the `compact` recipe, with what the geometry knows of them: read, mirrored, moved, guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lssl_augment.errors import DataError
+from lssl_augment.faces.dense_flip import DENSE_FLIP
+from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
+from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.faces.side_image import side_image
+from lssl_augment.models.expression_textures import skin_colour
+from lssl_augment.models.warp import warp_image
+from lssl_augment.training.batches import TrainingFaces
+from lssl_augment.training.further import as_seen, borrowed_classes
+from lssl_augment.training.shapes import fit_expression_shapes
+from lssl_augment.training.textures import fit_expression_textures
+
+__all__ = ["CompactFaces", "KnownFaces"]
+
+
+@dataclass
+class KnownFaces:
+    """Some training faces with what the geometry knows of them.
+
+    Args:
+        images: ``(B, 3, S, S)`` float in [-1, 1]. dense: ``(B, 478, 3)`` float, face pixels. labels: ``(B,)`` int64.
+        back: from the shape model's pose to the face's. expression: ``(B, K)``, in the shape model's terms. classes:
+            ``(B, C)`` float, one-hot.
+    """
+
+    images: Tensor
+    dense: Tensor
+    labels: Tensor
+    back: Tensor
+    expression: Tensor
+    classes: Tensor
+
+
+class CompactFaces:
+    """Training faces with the shapes and textures of expressions fitted to them.
+
+    Faces of a further pack (:mod:`.further`) teach these and the critic alone: :meth:`draw` never gives them.
+
+    Args:
+        faces: with dense landmarks and neutral faces. size_px: their side. seed: of the fit. device: where batches go.
+
+    Raises:
+        DataError: a pack without dense landmarks or without neutral faces.
+    """
+
+    def __init__(self, faces: TrainingFaces, size_px: int, seed: int, device: torch.device) -> None:
+        if faces.dense is None:
+            raise DataError(
+                "the compact preset needs dense landmarks, which this pack does not hold; "
+                "prepare it with `--landmarks bundled` or `--fill-dense`, or train the paper preset"
+            )
+        if "neutral" not in faces.vocabulary.names:
+            raise DataError(f"the compact preset needs neutral faces; classes are {', '.join(faces.vocabulary.names)}")
+        self.faces, self.dense, self.size, self.device = faces, np.asarray(faces.dense), size_px, device
+        self.num_classes = len(faces.vocabulary)
+        neutral, subjects = faces.vocabulary.index("neutral"), np.asarray(faces.subjects)
+        self.borrowed = borrowed_classes(faces)
+        self.shapes, donor_rows = fit_expression_shapes(
+            faces.dense, faces.labels, subjects, self.num_classes, neutral,
+            seed=seed, further=faces.further, borrowed=self.borrowed,
+        )
+        self._fit_rows()
+        self.textures = fit_expression_textures(
+            self.shapes, faces.images, faces.dense, faces.labels, self.expression, donor_rows, neutral,
+            seed=seed, subjects=subjects, further=faces.further, borrowed=self.borrowed,
+        )
+        self.on_device = self.shapes.to(device), self.textures.to(device)
+
+    def _fit_rows(self) -> None:
+        """Expression and pose of every training face and of its mirror image, in the shape model's terms."""
+        plain = torch.from_numpy(np.asarray(self.dense, np.float32))
+        labels = torch.from_numpy(self.faces.labels)
+        back, expression = [], []
+        for dense in (plain, self._mirror(plain)):
+            for chunk, some in zip(dense.split(2048), labels.split(2048), strict=True):
+                shape, b = self.shapes.canonical(chunk)
+                back.append(b)
+                expression.append(self.shapes.expression(self.shapes.coefficients(shape), some))
+        self._back, self.expression = torch.cat(back), torch.cat(expression)
+        labels_np, further = self.faces.labels, self.faces.further
+        own = np.ones(len(labels_np), bool) if further is None else ~further
+        self._own = np.flatnonzero(own)
+        self.by_class = [np.flatnonzero((labels_np == c) & own) for c in range(self.num_classes)]
+        # A handful of faces drawn over and over would teach the critic these people.
+        self.common = [c for c in range(self.num_classes) if c not in self.borrowed]
+        self._further = [np.flatnonzero((labels_np == c) & ~own) for c in self.borrowed]
+
+    def _mirror(self, dense: Tensor) -> Tensor:
+        out = dense[:, torch.from_numpy(DENSE_FLIP.copy())].clone()
+        out[..., 0] = (self.size - 1) - out[..., 0]
+        return out
+
+    def load(self, rows: np.ndarray, flipped: np.ndarray) -> KnownFaces:
+        """Rows ``(B,)`` int64 on the device, those with ``flipped`` ``(B,)`` bool mirrored."""
+        images = torch.from_numpy(self.faces.images[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        dense = torch.from_numpy(np.asarray(self.dense[rows], np.float32))
+        flip = torch.from_numpy(flipped)
+        images = torch.where(flip[:, None, None, None], images.flip(-1), images)
+        dense = torch.where(flip[:, None, None], self._mirror(dense), dense)
+        index = torch.from_numpy(rows + flipped * len(self.faces))
+        return KnownFaces(
+            images.to(self.device, memory_format=torch.channels_last),
+            dense.to(self.device),
+            torch.from_numpy(self.faces.labels[rows]).to(self.device),
+            self._back[index].to(self.device),
+            self.expression[index].to(self.device),
+            F.one_hot(torch.from_numpy(self.faces.labels[rows]), self.num_classes).float().to(self.device),
+        )
+
+    def draw(self, n: int, uniform_share: float, rng: np.random.Generator) -> KnownFaces:
+        """``n`` faces, a share of them drawn uniformly over classes and the rest as they occur; half are mirrored."""
+        rows = self._own[rng.integers(len(self._own), size=n)]
+        for i in np.flatnonzero(rng.random(n) < uniform_share):
+            rows[i] = rng.choice(self.by_class[self.common[int(rng.integers(len(self.common)))]])
+        return self.load(rows, rng.random(n) < 0.5)
+
+    def draw_further(self, n: int, rng: np.random.Generator) -> KnownFaces | None:
+        """Photographs of the borrowed classes for the critic, as many as it sees edits towards them among ``n``."""
+        if not self._further:
+            return None
+        count = max(1, round(n * len(self._further) / self.num_classes))
+        rows = np.array([rng.choice(self._further[int(rng.integers(len(self._further)))]) for _ in range(count)])
+        return self.load(rows, rng.random(count) < 0.5)
+
+    def as_seen(self, images: Tensor, y: Tensor) -> Tensor:
+        """What the critic sees of faces ``(B, 3, S, S)`` asked for as ``y`` ``(B, C)``."""
+        if not self.borrowed:
+            return images.float()
+        return as_seen(images, torch.isin(y.argmax(1).cpu(), torch.tensor(self.borrowed)))
+
+    def move(
+        self, faces: KnownFaces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors."""
+        drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
+        wanted = torch.from_numpy(drawn) * torch.from_numpy(intensity.astype(np.float32))[:, None]
+        change = wanted.to(self.device) - faces.expression
+        rows = torch.from_numpy(donors).to(self.device)
+        amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)
+        shapes, textures = self.on_device
+        moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), textures.widest(rows, amount))
+        shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount[:, None]
+        return moved, torch.cat([change, shown - faces.classes], dim=1), rows
+
+    def edit_guess(
+        self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor
+    ) -> Tensor:
+        """First guesses of the edits that :meth:`move` began; ``flow`` warps the faces to ``moved``."""
+        return self.on_device[1].guess(
+            warp_image(faces.images, flow), skin_colour(faces.images, faces.dense), moved, change, donors,
+            mouth_gap(faces.dense),
+        )
+
+    def side(self, dense: Tensor) -> Tensor:
+        """Side images of dense landmarks, ``(B, S, size, size)``."""
+        channels_last = torch.channels_last
+        points = dense[:, torch.from_numpy(SPARSE_FROM_DENSE), :2]
+        drawn = side_image(points, self.size, self.size, groups=True)
+        return drawn.contiguous(memory_format=channels_last)
