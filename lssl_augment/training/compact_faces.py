@@ -67,13 +67,28 @@ class CompactFaces:
         neutral, subjects = faces.vocabulary.index("neutral"), np.asarray(faces.subjects)
         self.borrowed = borrowed_classes(faces)
         self.shapes, donor_rows = fit_expression_shapes(
-            faces.dense, faces.labels, subjects, self.num_classes, neutral,
-            seed=seed, further=faces.further, borrowed=self.borrowed,
+            faces.dense,
+            faces.labels,
+            subjects,
+            self.num_classes,
+            neutral,
+            seed=seed,
+            further=faces.further,
+            borrowed=self.borrowed,
         )
         self._fit_rows()
         self.textures = fit_expression_textures(
-            self.shapes, faces.images, faces.dense, faces.labels, self.expression, donor_rows, neutral,
-            seed=seed, subjects=subjects, further=faces.further, borrowed=self.borrowed,
+            self.shapes,
+            faces.images,
+            faces.dense,
+            faces.labels,
+            self.expression,
+            donor_rows,
+            neutral,
+            seed=seed,
+            subjects=subjects,
+            further=faces.further,
+            borrowed=self.borrowed,
         )
         self.on_device = self.shapes.to(device), self.textures.to(device)
 
@@ -153,12 +168,14 @@ class CompactFaces:
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount[:, None]
         return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 
-    def edit_guess(
-        self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor
-    ) -> Tensor:
+    def edit_guess(self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor) -> Tensor:
         """First guesses of the edits that :meth:`move` began; ``flow`` warps the faces to ``moved``."""
         return self.on_device[1].guess(
-            warp_image(faces.images, flow), skin_colour(faces.images, faces.dense), moved, change, donors,
+            warp_image(faces.images, flow),
+            skin_colour(faces.images, faces.dense),
+            moved,
+            change,
+            donors,
             mouth_gap(faces.dense),
         )
 

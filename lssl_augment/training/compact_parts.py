@@ -69,8 +69,8 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
     # (a) pseudo-sources: another shape, another face's mouth, its shading taken off.
     other, away, _ = source.move(real, rng.integers(source.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng)
     partner = torch.from_numpy(np.roll(np.arange(n), 1))
-    borrowed = warp_image(real.images[partner], shape_flow(real.dense[partner], other, source.size))
-    pseudo = pseudo_source(real.images, real.dense, other, borrowed, torch_rng)
+    lent = warp_image(real.images[partner], shape_flow(real.dense[partner], other, source.size))
+    pseudo = pseudo_source(real.images, real.dense, other, lent, torch_rng)
     # (b) edits of the real faces towards another class.
     targets = (labels + rng.integers(1, source.num_classes, size=n)) % source.num_classes
     intensity = rng.uniform(0.7, 1.0, n)
