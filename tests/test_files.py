@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lssl_augment.files import write_text
+from lssl_augment.files import write_json, write_text
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -28,3 +28,8 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         write_text(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_json_is_indented_and_keeps_its_letters(tmp_path: Path) -> None:
+    write_json(tmp_path / "b.json", {"zwölf": [12]})
+    assert (tmp_path / "b.json").read_text(encoding="utf-8") == '{\n "zwölf": [\n  12\n ]\n}\n'

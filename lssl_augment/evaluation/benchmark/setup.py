@@ -11,7 +11,7 @@ from lssl_augment.evaluation.benchmark.generators import Generator, GeneratorWis
 from lssl_augment.evaluation.benchmark.records import FACE, SCHEMA_VERSION
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
 
-__all__ = ["Cell", "CellSetup", "cell_record"]
+__all__ = ["Cell", "CellSetup", "cell_of", "cell_record"]
 
 
 class Cell(NamedTuple):
@@ -55,6 +55,11 @@ class CellSetup:
     @property
     def splits(self) -> Path:
         return self.out / "splits.json"
+
+
+def cell_of(record: Mapping[str, Any]) -> Cell:
+    """Whose record it is."""
+    return Cell(*(record[key] for key in Cell._fields))
 
 
 def cell_record(

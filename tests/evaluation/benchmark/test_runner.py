@@ -136,7 +136,7 @@ def test_class_chances_are_put_back_without_training_again(tmp_path: Path, monke
     # Added later, the cells come from what is there.
     lines = (config.out / RECORDS_FILE).read_text().splitlines(keepends=True)
     (config.out / RECORDS_FILE).write_text("".join(line for line in lines if "balanced-prior" not in line))
-    monkeypatch.setattr("lssl_augment.evaluation.benchmark.runner.run_cell", None)
+    monkeypatch.setattr("lssl_augment.evaluation.benchmark.running.run_cell", None)
     assert run_benchmark(replace(config, budget_s=1.0)).ran == 2
     assert len(read_cells(config.out)) == 4
 

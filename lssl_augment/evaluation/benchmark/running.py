@@ -1,0 +1,98 @@
+"""Running cells, one after another or in worker processes; what has ended is on disk before anything else begins."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any
+
+import torch
+
+from lssl_augment.evaluation.benchmark.cells import base_of, derived_record, run_cell
+from lssl_augment.evaluation.benchmark.records import append_record, read_records
+from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_of
+
+__all__ = ["Progress", "run_cells"]
+
+#: Gets (cells done, cells in all, the cell just finished or None).
+Progress = Callable[[int, int, Cell | None], None]
+
+
+def run_cells(
+    setup: CellSetup, todo: Sequence[Cell], workers: int, deadline: float | None, progress: Progress | None
+) -> tuple[int, int]:
+    """Run cells; every record is on disk before the next one is waited for. Returns (ran, not begun in time)."""
+    tell = progress or (lambda *_: None)
+    tell(0, len(todo), None)
+    ran, longest = 0, 0.0
+    queue = [cell for cell in todo if base_of(cell) is None]
+    derived = [cell for cell in todo if base_of(cell) is not None]
+
+    def keep(record: dict[str, Any], cell: Cell) -> None:
+        nonlocal ran
+        append_record(setup.out, record)
+        ran += 1
+        tell(ran, len(todo), cell)
+
+    def follow(record: dict[str, Any]) -> None:
+        """Cells that use the classifier of this record take no time: they are done at once."""
+        for cell in [c for c in derived if base_of(c) == cell_of(record)]:
+            derived.remove(cell)
+            keep(derived_record(setup, cell, record), cell)
+
+    for record in read_records(setup.out) if derived else []:
+        follow(record)
+
+    def late() -> bool:
+        # A cell that surely cannot end in time is not begun; the first one always is.
+        return deadline is not None and ran > 0 and time.monotonic() + longest > deadline
+
+    if workers == 1:
+        while queue and not late():
+            cell, begin = queue.pop(0), time.monotonic()
+            record = run_cell(setup, cell)
+            longest = time.monotonic() - begin
+            keep(record, cell)
+            follow(record)
+        return ran, len(queue) + len(derived)
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin_work, initargs=(threads, os.getpid())
+    ) as pool:
+        running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}
+        try:
+            while running or (queue and not late()):
+                while queue and len(running) < workers and not late():
+                    cell = queue.pop(0)
+                    running[pool.submit(run_cell, setup, cell)] = cell, time.monotonic()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    cell, begin = running.pop(future)
+                    longest = time.monotonic() - begin
+                    keep(future.result(), cell)
+                    follow(future.result())
+        except BaseException:
+            # What has ended meanwhile is kept; what is under way is given up.
+            for future in running:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    append_record(setup.out, future.result())
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
+    return ran, len(queue) + len(derived)
+
+
+def _begin_work(threads: int, parent: int) -> None:
+    """In a worker: its share of threads, and an end when the run is killed, or it would wait for work for ever."""
+    torch.set_num_threads(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
