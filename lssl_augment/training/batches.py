@@ -308,7 +308,7 @@ def restrict_faces(faces: TrainingFaces, vocabulary: Vocabulary, *, may_lack: bo
 
 def take_faces(faces: TrainingFaces, rows: np.ndarray) -> TrainingFaces:
     """Some faces, in the order of ``rows``."""
-    parts = {
+    parts: dict[str, Any] = {
         name: None if (part := getattr(faces, name)) is None else part[rows]
         for name in ("images", "labels", "points68", "dense", "subjects", "yaw_deg", "lights", "further")
     }
