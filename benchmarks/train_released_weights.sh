@@ -24,3 +24,8 @@ lssl-augment train-recogniser "$out/lfw.h5" --steps 1800 --batch-size 96 --seed 
 
 lssl-augment train "$out/lfw.h5" --preset compact --steps 2400 --batch 12 --seed 0 --out "$out/runs" \
     --set precision=bf16 --set classes=neutral,happiness,surprise,anger,sadness --set ema_decay=0.998
+
+# Seven expressions: the network of lfw-128, statistics of both data sets; fear and disgust come from FER2013.
+lssl-augment prepare fer2013 --root "$fer" --out "$out/fer2013-dense.h5" --landmarks precomputed --fill-dense
+lssl-augment train "$out/lfw.h5" --further "$out/fer2013-dense.h5" --init lfw-128 --steps 1 --seed 0 --out "$out/runs" \
+    --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust
