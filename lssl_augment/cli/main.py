@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("train", "Train a generator on a face pack."),
     "generate": ("generate", "Write a balanced synthetic data set (HDF5)."),
     "evaluate": ("evaluate", "Measure a generator on people its training never saw."),
+    "sheet": ("sheet", "Draw what a generator makes of some faces: every target, intensities, between two."),
     "benchmark": ("benchmark", "Say whether synthetic faces help, against what people would use instead."),
     "export": ("export", "Turn a synthetic file into an image folder, WebDataset or CSV index."),
     "train-landmarks": ("train_landmarks", "Train the landmark network."),

@@ -15,7 +15,7 @@ from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.pack import FacePack
 
-__all__ = ["Edits", "Engine", "choose_sources", "edit_sources", "resize"]
+__all__ = ["Edits", "Engine", "choose_sources", "donor_seed", "edit_sources", "resize", "scale_dense"]
 
 _BATCH = 16
 
@@ -72,6 +72,7 @@ def choose_sources(
     classes: Sequence[str] = (),
     per_subject: int = 2,
     seed: int = 0,
+    subjects: Sequence[str] = (),
 ) -> np.ndarray:
     """Rows of the pack to edit, increasing; drawn with the seed.
 
@@ -79,9 +80,10 @@ def choose_sources(
         classes: expressions the sources may show; empty: all that the generator knows.
         per_subject: so many faces of a person at most, so that nobody with many photographs decides alone; 0: any
             number.
+        subjects: people to choose from; empty: all.
 
     Raises:
-        DataError: no face fits.
+        DataError: no face fits, or none of one of the subjects.
     """
     mapping = vocabulary.mapping_from(pack.vocabulary)
     unknown = [name for name in classes if name not in vocabulary.names]
@@ -92,6 +94,16 @@ def choose_sources(
     if not len(fitting):
         names = ", ".join(classes or vocabulary.names)
         raise DataError(f"{pack.path.name} has no face of {names} in split {split!r}; it has {pack.counts[split]}")
+    if subjects:
+        fitting = fitting[np.isin(pack.subjects[fitting], list(subjects))]
+        missing = sorted(set(subjects) - set(pack.subjects[fitting].tolist()))
+        if missing:
+            where = sorted(set(pack.split[pack.subjects == missing[0]].tolist()))
+            hint = f"; {missing[0]!r} is in split {', '.join(where)}" if where else ""
+            raise DataError(
+                f"{pack.path.name} has no face of {', '.join(missing)} in split {split!r} that shows "
+                f"{', '.join(classes or vocabulary.names)}{hint}"
+            )
     chosen: list[int] = []
     had: dict[str, int] = {}
     for row in np.random.default_rng([seed, 7]).permutation(fitting).tolist():
@@ -103,6 +115,11 @@ def choose_sources(
         if len(chosen) == count:
             break
     return np.sort(np.array(chosen, np.int64))
+
+
+def donor_seed(seed: int, row: int, target: int) -> int:
+    """The engine's seed of an edit, in [0, 2**62): keyed on what is edited alone, not on what else is."""
+    return int(np.random.default_rng([seed, row, target]).integers(0, 1 << 62))
 
 
 def edit_sources(engine: Engine, pack: FacePack, rows: np.ndarray, seed: int = 0) -> Edits:
@@ -118,14 +135,13 @@ def edit_sources(engine: Engine, pack: FacePack, rows: np.ndarray, seed: int = 0
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         photos = resize(torch.from_numpy(np.stack([pack.images[int(r)] for r in part])).permute(0, 3, 1, 2), size)
-        points = None if dense is None else _scaled(np.stack([dense[int(r)] for r in part]), size / pack.face_size_px)
+        points = (
+            None if dense is None else scale_dense(np.stack([dense[int(r)] for r in part]), size / pack.face_size_px)
+        )
         own = labels[start : start + _BATCH]
         faces = engine.encode(photos.float() / 127.5 - 1, points, own)
         index, targets = np.nonzero(np.arange(classes)[None] != own.numpy()[:, None])
-        seeds = [
-            int(np.random.default_rng([seed, int(part[i]), int(t)]).integers(0, 1 << 62))
-            for i, t in zip(index, targets, strict=True)
-        ]
+        seeds = [donor_seed(seed, int(part[i]), int(t)) for i, t in zip(index, targets, strict=True)]
         out = engine.edit(
             faces.select(torch.from_numpy(index)),
             torch.from_numpy(targets),
@@ -147,7 +163,7 @@ def edit_sources(engine: Engine, pack: FacePack, rows: np.ndarray, seed: int = 0
     )
 
 
-def _scaled(dense: np.ndarray, factor: float) -> Tensor:
+def scale_dense(dense: np.ndarray, factor: float) -> Tensor:
     """Points of the pack's faces at the engine's size; pixel centres are integers at both."""
     out = dense.astype(np.float32) * np.float32(factor)
     out[..., :2] += np.float32((factor - 1) / 2)

@@ -117,6 +117,12 @@ class ExpressionEngine:
         """Size of the faces it takes and makes."""
         return self._size
 
+    @property
+    def max_intensity(self) -> float:
+        """Largest intensity that :meth:`edit` makes with ``exaggerate``."""
+        # The other methods' generators (models/baselines) mix whole classes: 1 is all of one.
+        return 1.5 if self._needs_landmarks else 1.0
+
     @torch.no_grad()
     def encode(
         self,
@@ -186,6 +192,7 @@ class ExpressionEngine:
         mixture: Mixture | None = None,
         pose: Tensor | None = None,
         light: Tensor | None = None,
+        exaggerate: bool = False,
     ) -> Tensor:
         """Give encoded faces another expression, and where the generator can, another pose or light.
 
@@ -197,6 +204,8 @@ class ExpressionEngine:
             mixture: a second expression and its share, for what lies between two; None: the targets alone.
             pose, light: ``(R,)`` int64, index into ``attributes.poses_deg`` and ``attributes.lights``; −1 and None keep
                 the source's.
+            exaggerate: allow intensities up to :attr:`max_intensity`, to look at: more than any donor shows, and more
+                than training asked for.
 
         Returns:
             ``(R, 3, S, S)`` float32 in [-1, 1].
@@ -212,8 +221,10 @@ class ExpressionEngine:
             )
         if count and (int(targets.min()) < 0 or int(targets.max()) >= classes):
             raise DataError(f"targets must be in [0, {classes - 1}]; got {int(targets.min())} to {int(targets.max())}")
-        if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= 1):
-            raise DataError(f"intensity must be in [0, 1]; got {float(intensity.min())} to {float(intensity.max())}")
+        most = self.max_intensity if exaggerate else 1.0
+        if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= most):
+            came = f"{float(intensity.min())} to {float(intensity.max())}"
+            raise DataError(f"intensity must be in [0, {most:g}]; got {came}")
         check_mixture(mixture, count, classes)
         if self._shapes is not None and not (pose is None and light is None):
             raise DataError(

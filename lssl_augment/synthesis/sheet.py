@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ __all__ = ["contact_sheet", "save_sheet", "sheet_rows"]
 
 _HEADER_PX = 22
 _GAP_PX = 4
+_SECTION_PX = 12
 _PAPER, _INK, _EMPTY = (255, 255, 255), (20, 20, 20), (228, 228, 228)
 
 
@@ -36,23 +39,48 @@ def sheet_rows(plan: Plan, sources: int = 8) -> tuple[np.ndarray, np.ndarray]:
     return plan.source_ids[starts[best]], rows[best]
 
 
-def contact_sheet(columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | None]], size_px: int) -> Image.Image:
+def contact_sheet(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[np.ndarray | None]],
+    size_px: int,
+    sections: Sequence[tuple[str, int]] | None = None,
+) -> Image.Image:
     """Lay out faces under their headings.
 
     Args:
         columns: a heading for each column. cells: rows of faces ``(size_px, size_px, 3)`` uint8, or None for
             none.
         size_px: side of a face.
+        sections: heading and number of columns of groups that stand apart, from the left, all columns in all; their
+            headings make a second line unless all are empty, and columns are as wide as their own headings need.
+            None: one group, columns as wide as a face.
     """
-    step = size_px + _GAP_PX
-    sheet = Image.new("RGB", (len(columns) * step + _GAP_PX, len(cells) * step + _GAP_PX + _HEADER_PX), _PAPER)
-    draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
-    for c, name in enumerate(columns):
-        draw.text((_GAP_PX + c * step + size_px / 2, _HEADER_PX / 2), name, _INK, font, anchor="mm")
+    widths = [size_px] * len(columns)
+    if sections is not None:
+        widths = [max(size_px, math.ceil(font.getlength(name))) for name in columns]
+    lefts, x = [], _GAP_PX
+    starts = set(accumulate(count for _, count in sections or ()))
+    for c, width in enumerate(widths):
+        x += _SECTION_PX if c in starts else 0
+        lefts.append(x)
+        x += width + _GAP_PX
+    top = _HEADER_PX * (2 if any(heading for heading, _ in sections or ()) else 1)
+    step = size_px + _GAP_PX
+    sheet = Image.new("RGB", (x, len(cells) * step + _GAP_PX + top), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    first = 0
+    for heading, count in sections or ():
+        if heading:
+            last = first + count - 1
+            middle = (lefts[first] + lefts[last] + widths[last]) / 2
+            draw.text((middle, _HEADER_PX / 2), heading, _INK, font, anchor="mm")
+        first += count
+    for name, left, width in zip(columns, lefts, widths, strict=True):
+        draw.text((left + width / 2, top - _HEADER_PX / 2), name, _INK, font, anchor="mm")
     for r, row in enumerate(cells):
-        for c, face in enumerate(row):
-            x, y = _GAP_PX + c * step, _HEADER_PX + r * step
+        for face, left, width in zip(row, lefts, widths, strict=True):
+            x, y = left + (width - size_px) // 2, top + r * step
             if face is None:
                 draw.rectangle((x, y, x + size_px - 1, y + size_px - 1), _EMPTY)
             else:
@@ -63,5 +91,8 @@ def contact_sheet(columns: Sequence[str], cells: Sequence[Sequence[np.ndarray | 
 def save_sheet(path: Path, sheet: Image.Image, digital_source_type: str) -> None:
     """Write a PNG that says it is AI-generated; only a complete file replaces an existing one."""
     fresh = path.with_name(path.name + ".new")
-    sheet.save(fresh, format="PNG", pnginfo=png_marks(digital_source_type))
-    os.replace(fresh, path)
+    try:
+        sheet.save(fresh, format="PNG", pnginfo=png_marks(digital_source_type))
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from drawn_people import write_people
-from tiny_faces import NAMES, SIZE_PX, compact_bundle, fitted
+from small_weights import compact_weights
 
 from lssl_augment.cli.evaluate import evaluate_command
 from lssl_augment.errors import WeightsError
 from lssl_augment.evaluation.identity import choose_embedder
-from lssl_augment.models.weights import read_card, write_weights
+from lssl_augment.models.weights import read_card
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack of drawn faces and a compact generator with shaken weights."""
     path = tmp_path_factory.mktemp("evaluate")
     write_people(path / "drawn.h5")
-    release = fitted().release(compact_bundle().generator)
-    card = {
-        "kind": "generator",
-        "architecture": dict(release.architecture),
-        "class_names": list(NAMES),
-        "face_size_px": SIZE_PX,
-        "training": {"data": "drawn"},
-        "metrics": {},
-        "licence": "none",
-        "intended_use": "tests",
-    }
-    write_weights(path / "own.safetensors", release.tensors, card, dtypes=release.dtypes)
+    compact_weights(path / "own.safetensors")
     return path
 
 

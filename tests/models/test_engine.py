@@ -163,6 +163,18 @@ def test_plans_that_do_not_fit(
         engine.edit(encoded.select(torch.tensor([0, 1])), *plan(*rows))
 
 
+def test_more_than_a_donors_expression_must_be_asked_for(engine: ExpressionEngine, encoded: EncodedFaces) -> None:
+    some = encoded.select(torch.tensor([0, 0, 0]))
+    wanted = plan((2, 0.5, 1), (2, 1.0, 1), (2, 1.5, 1))
+    out = engine.edit(some, *wanted, exaggerate=True)
+    assert engine.max_intensity == 1.5
+    assert float((out[2] - out[0]).abs().mean()) > float((out[1] - out[0]).abs().mean()) > 1e-3
+    with pytest.raises(DataError, match=r"intensity must be in \[0, 1\]; got 0.5 to 1.5"):
+        engine.edit(some, *wanted)
+    with pytest.raises(DataError, match=r"intensity must be in \[0, 1.5\]; got 1.6"):
+        engine.edit(some.select(torch.tensor([0])), *plan((2, 1.6, 1)), exaggerate=True)
+
+
 def test_a_paper_generator_runs_in_the_same_engine() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
