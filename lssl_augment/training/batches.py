@@ -73,12 +73,16 @@ class TrainingFaces:
         return {name: int(n) for name, n in zip(self.vocabulary.names, found, strict=True)}
 
     def fingerprint(self) -> str:
-        """Hash by which a resumed run knows that its data are the same."""
+        """Hash by which a resumed run knows that its data are the same, head pose and light included where known."""
         digest = hashlib.sha256(repr((self.images.shape, self.vocabulary.names)).encode())
         for part in (self.images, self.labels, self.points68):
             digest.update(np.ascontiguousarray(part).data)
         if self.further is not None:
             digest.update(self.further.tobytes())
+        if self.yaw_deg is not None and not np.isnan(self.yaw_deg).all():
+            digest.update(b"yaw_deg" + np.where(np.isnan(self.yaw_deg), np.inf, self.yaw_deg).astype("<f4").tobytes())
+        if self.lights is not None and (self.lights != "").any():
+            digest.update(b"lights" + "\0".join(self.lights.tolist()).encode())
         return digest.hexdigest()
 
 

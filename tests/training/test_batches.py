@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,31 @@ def test_classes_become_the_vocabulary(tmp_path: Path) -> None:
     assert everything.counts() == {"neutral": 15, "happiness": 10, "anger": 5}
     assert everything.fingerprint() != faces.fingerprint()
     assert everything.fingerprint() == load_training_faces(pack, 32).fingerprint()
+
+
+def test_the_fingerprint_knows_pose_and_light() -> None:
+    plain = make_faces()
+    n = len(plain)
+    yaw, lights = np.linspace(-40, 40, n).astype(np.float32), np.array(["normal", "dark", ""])[np.arange(n) % 3]
+    told = replace(plain, yaw_deg=yaw, lights=lights)
+    prints = {
+        "plain": plain,
+        "told": told,
+        "yaw alone": replace(plain, yaw_deg=yaw),
+        "light alone": replace(plain, lights=lights),
+        "other side": replace(told, yaw_deg=-yaw),
+        "one unknown": replace(told, yaw_deg=np.where(np.arange(n) == 4, np.float32(np.nan), yaw)),
+        "other light": replace(told, lights=np.where(np.arange(n) == 4, "weak", lights)),
+        "moved light": replace(told, lights=np.roll(lights, 1)),
+    }
+    found = {name: faces.fingerprint() for name, faces in prints.items()}
+    assert len(set(found.values())) == len(found), found
+    # Nothing known is nothing told, whoever wrote the NaN and however wide the text is stored.
+    nothing = replace(plain, yaw_deg=np.full(n, np.nan, np.float32), lights=np.full(n, ""))
+    assert nothing.fingerprint() == found["plain"]
+    odd = np.where(np.isnan(prints["one unknown"].yaw_deg), -np.float32(np.nan), prints["one unknown"].yaw_deg)
+    assert replace(told, yaw_deg=odd).fingerprint() == found["one unknown"]
+    assert replace(told, lights=lights.astype("U20")).fingerprint() == found["told"]
 
 
 def test_bad_packs_are_named(tmp_path: Path) -> None:
