@@ -7,13 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FLIP68", "moved_views"]
+from lssl_augment.faces.landmarks import FLIP68
 
-#: 68 points of a mirrored face: place → the point that comes there.
-FLIP68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46]
-    + [39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)
+__all__ = ["moved_views"]
 
 
 def moved_views(

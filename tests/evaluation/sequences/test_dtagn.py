@@ -7,7 +7,7 @@ import torch
 
 from lssl_augment.evaluation.sequences.dtagn import Dtagn, DtagnConfig, joint_loss
 from lssl_augment.evaluation.sequences.dtagn_networks import INNER49, face_shapes
-from lssl_augment.evaluation.sequences.dtagn_views import FLIP68, moved_views
+from lssl_augment.evaluation.sequences.dtagn_views import moved_views
 from lssl_augment.faces.align import template68
 from tests.evaluation.sequences.toy import moving_spots
 
@@ -26,14 +26,6 @@ def test_shapes_do_not_know_where_the_face_is_nor_how_large() -> None:
     assert face_shapes(points).shape == (2, 3 * 2 * len(INNER49))
     assert len(INNER49) == 49
     np.testing.assert_allclose(face_shapes(points * 1.7 + (5, -3)), face_shapes(points), atol=1e-5)
-
-
-def test_the_mirror_of_68_points_is_its_own_inverse_and_fits_the_template() -> None:
-    np.testing.assert_array_equal(FLIP68[FLIP68], np.arange(68))
-    points = template68(64)
-    mirrored = points[FLIP68] * (-1, 1)
-    shift = (points - mirrored).mean(axis=0)
-    assert np.abs(points - mirrored - shift).max() < 1.5
 
 
 def test_landmarks_go_where_the_pixels_go() -> None:
