@@ -238,7 +238,8 @@ def attribute_words(words: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, .
     Raises:
         DataError: another word, one that comes twice, or a group narrowed to what is none of its values.
     """
-    names = [word.partition(":")[0].removeprefix("signed-") for word in words]
+    bases = [word.partition(":")[0] for word in words]
+    names = ["pose" if base == "signed-pose" else base for base in bases]
     if "expression" not in names or len(set(names)) != len(names) or set(names) - set(GROUPS) or "" in words:
         raise DataError(
             "attributes are expression, and where wanted pose (or signed-pose) and light, each once; "

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lssl_augment.attribute_vector import AttributeSpec
+from lssl_augment.attribute_vector import AttributeSpec, attribute_words
 from lssl_augment.attributes import (
     BASIC5,
     BASIC8,
@@ -216,3 +216,54 @@ def test_lights_must_be_known_and_distinct() -> None:
     for lights in (("dim",), ("weak", "weak")):
         with pytest.raises(DataError, match="lights must be distinct and of normal, weak, dark"):
             AttributeSpec(BASIC5, lights=lights)
+
+
+@pytest.mark.parametrize(
+    ("words", "poses", "lights"),
+    [
+        (("expression",), (), ()),
+        (("light", "expression"), (), LIGHTS),
+        (("expression", "pose", "light"), POSES_DEG, LIGHTS),
+        (("expression", "signed-pose"), SIGNED_POSES_DEG, ()),
+        (("expression", "pose:30", "light:dark+normal"), (0, 15, 30), ("normal", "dark")),
+        (("signed-pose:15", "expression"), (-15, 0, 15), ()),
+    ],
+)
+def test_words_name_groups(words: tuple[str, ...], poses: tuple[int, ...], lights: tuple[str, ...]) -> None:
+    assert attribute_words(words) == (poses, lights)
+    spec = AttributeSpec(BASIC5, *attribute_words(words))
+    assert (spec.poses_deg, spec.lights) == (poses, lights)
+
+
+EACH_ONCE = "attributes are expression, and where wanted pose (or signed-pose) and light, each once; got "
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), EACH_ONCE + "none"),
+        (("pose", "light"), EACH_ONCE + "pose,light"),
+        (("expression", "age"), EACH_ONCE + "expression,age"),
+        (("expression", "signed-light"), EACH_ONCE + "expression,signed-light"),
+        (("signed-expression",), EACH_ONCE + "signed-expression"),
+        (("expression", ""), EACH_ONCE + "expression,"),
+        (("expression", "expression"), EACH_ONCE + "expression,expression"),
+        (("expression", "pose", "signed-pose"), EACH_ONCE + "expression,pose,signed-pose"),
+        (("expression", "light", "light:dark+weak"), EACH_ONCE + "expression,light,light:dark+weak"),
+        (("expression", "pose:20"), "pose:N ends at one of 15, 30, 45; got 'pose:20'"),
+        (("expression", "pose:0"), "pose:N ends at one of 15, 30, 45; got 'pose:0'"),
+        (("expression", "pose:"), "got 'pose:'"),
+        (("expression", "pose:-15"), "got 'pose:-15'"),
+        (("expression", "pose:wide"), "got 'pose:wide'"),
+        (("expression", "signed-pose:60"), "signed-pose:N ends at one of 15, 30, 45; got 'signed-pose:60'"),
+        (("expression", "light:"), "light:A+B takes two or three of normal, weak, dark; got 'light:'"),
+        (("expression", "light:dark"), "two or three of normal, weak, dark; got 'light:dark'"),
+        (("expression", "light:dark+dark"), "got 'light:dark+dark'"),
+        (("expression", "light:dark+dim"), "got 'light:dark+dim'"),
+        (("expression:happiness",), "expressions are chosen with classes=…; got 'expression:happiness'"),
+    ],
+)
+def test_other_words_are_refused(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        attribute_words(words)
+    assert message in str(caught.value)
