@@ -27,6 +27,7 @@ from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.attribute_table import AttributeTable
 from lssl_augment.training.batches import FaceSampler, TrainingFaces
 from lssl_augment.training.config import make_config
+from lssl_augment.training.further import as_seen
 from lssl_augment.training.landmark_crops import augment_crop
 from lssl_augment.training.pairs import pseudo_source
 from lssl_augment.training.paper_objective import PaperObjective
@@ -164,21 +165,29 @@ def test_compact_batches_flip_faces_with_landmarks_and_side_images() -> None:
     assert faces.dense is not None
     objective = copy.copy(fitted())
     objective.faces = faces
-    objective._by_class = [np.flatnonzero(faces.labels == c) for c in range(len(NAMES))]
     # Of other faces; what they hold for mirrored ones is tested beside the objective.
     objective._back, objective._expression = objective._back[:10], objective._expression[:10]
-    seen = set()
-    for seed in range(8):
-        drawn = objective._draw(np.random.default_rng(seed))
+    for flipped in (np.zeros(5, bool), np.ones(5, bool), np.array([True, False, True, False, True])):
+        drawn = objective._load(np.array([4, 2, 0, 1, 3]), flipped)
         rows, mirrored = told(drawn.images)
+        assert np.array_equal(mirrored, flipped)
         assert off_px(drawn.images, drawn.dense, faces.dense, DENSE_FLIP) < 0.05
         assert off_px(drawn.images.flip(-1), drawn.dense, faces.dense, DENSE_FLIP) > 1.5
         alone = torch.from_numpy(flip_dense(drawn.dense.numpy(), SIZE_PX))
         assert off_px(drawn.images, alone, faces.dense, DENSE_FLIP) > 1.5
         assert drawn.labels.tolist() == faces.labels[rows].tolist()
         torch.testing.assert_close(objective._side(alone), objective._side(drawn.dense).flip(-1), atol=1e-4, rtol=0)
-        seen |= set(mirrored.tolist())
-    assert seen == {False, True}
+
+
+def test_what_the_critic_sees_of_small_faces_lies_where_it_lay() -> None:
+    images = torch.from_numpy(coded_images(2)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    for channel in (0, 1):  # x, then y
+        ramp = images[:, channel : channel + 1].expand(-1, 3, -1, -1)
+        seen = as_seen(ramp, torch.tensor([True, True]))
+        inside = slice(4, -4)  # the outermost places of a coarser picture are spread outwards
+        off = (seen - ramp)[..., inside, inside] * (127.5 / _GREY)
+        assert float(off.abs().max()) < 0.7
+        assert float(off.mean().abs()) < 0.05
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
