@@ -163,12 +163,12 @@ def test_flipping_the_attributes_alone_changes_signed_poses_only() -> None:
 def test_compact_batches_flip_faces_with_landmarks_and_side_images() -> None:
     faces = coded_faces()
     assert faces.dense is not None
-    objective = copy.copy(fitted())
-    objective.faces = faces
+    source = copy.copy(fitted().source)
+    source.faces, source.dense = faces, faces.dense
     # Of other faces; what they hold for mirrored ones is tested beside the objective.
-    objective._back, objective._expression = objective._back[:10], objective._expression[:10]
+    source._back, source.expression = source._back[:10], source.expression[:10]
     for flipped in (np.zeros(5, bool), np.ones(5, bool), np.array([True, False, True, False, True])):
-        drawn = objective._load(np.array([4, 2, 0, 1, 3]), flipped)
+        drawn = source.load(np.array([4, 2, 0, 1, 3]), flipped)
         rows, mirrored = told(drawn.images)
         assert np.array_equal(mirrored, flipped)
         assert off_px(drawn.images, drawn.dense, faces.dense, DENSE_FLIP) < 0.05
@@ -176,7 +176,7 @@ def test_compact_batches_flip_faces_with_landmarks_and_side_images() -> None:
         alone = torch.from_numpy(flip_dense(drawn.dense.numpy(), SIZE_PX))
         assert off_px(drawn.images, alone, faces.dense, DENSE_FLIP) > 1.5
         assert drawn.labels.tolist() == faces.labels[rows].tolist()
-        torch.testing.assert_close(objective._side(alone), objective._side(drawn.dense).flip(-1), atol=1e-4, rtol=0)
+        torch.testing.assert_close(source.side(alone), source.side(drawn.dense).flip(-1), atol=1e-4, rtol=0)
 
 
 def test_what_the_critic_sees_of_small_faces_lies_where_it_lay() -> None:
