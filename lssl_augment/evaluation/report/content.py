@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lssl_augment.evaluation.report.blocks import Block, Code, Drawing, Heading, Listing, Picture, Table, Text
+from lssl_augment.evaluation.report.chances import chances_table
 from lssl_augment.evaluation.report.paper import paper_rows
 from lssl_augment.evaluation.report.svg import Point, confusion_svg, curve_svg
 from lssl_augment.evaluation.report.verdict import first_sentence, regime_sentences, regime_title
@@ -77,6 +78,9 @@ def _regime(regime: Regime, number: int) -> list[Block]:
         if other is not None and any(gaps.values()):
             blocks.append(_gap_table(other, {name: gap for name, gap in gaps.items() if gap is not None}))
     blocks.append(_recall_table(arms, regime.classes))
+    chances = chances_table(regime.arms)
+    if chances is not None:
+        blocks.append(chances)
     paper = paper_rows(regime.protocol, regime.test_item)
     if paper is not None:
         blocks += _beside_paper(arms, *paper)

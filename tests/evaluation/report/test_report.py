@@ -177,3 +177,20 @@ def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
     first = [path.read_bytes() for path in write_report(tmp_path, draws=40)]
     assert first == [path.read_bytes() for path in write_report(tmp_path, draws=40)]
     assert np.all([b"nan" not in page for page in first])
+
+
+def test_every_exponent_of_the_class_chances_is_shown(tmp_path: Path) -> None:
+    counts = {"neutral": 400, "happiness": 100, "surprise": 25}
+    skills = {"balanced": 0.5, "balanced-prior": 0.5, "lssl": 1.5}
+    draw_results(tmp_path, skills, n_train=counts, n_synthetic=0)
+    markdown = write_report(tmp_path)[0].read_text()
+    rows = [line.split(" | ") for line in markdown.splitlines() if re.match(r"\| \S+ \| 0(\.\d)? \|", line)]
+    assert [row[0] for row in rows] == ["| balanced"] * 6  # no arm lssl-prior, so lssl is left out
+    assert [row[1] for row in rows] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    cells = [cell for cell in read_cells(tmp_path) if cell.arm == "balanced"]
+    for row in rows:
+        weighted = [cell.probabilities * (np.array([400, 100, 25]) / 525) ** float(row[1]) for cell in cells]
+        right = [100 * float((p.argmax(1) == cell.labels).mean()) for p, cell in zip(weighted, cells, strict=True)]
+        assert row[4].rstrip(" |") == f"{np.mean(right):.1f} ± {np.std(right, ddof=1):.1f}"
+    draw_results(tmp_path / "none", {"balanced": 1.0, "lssl": 2.0}, n_train=counts)
+    assert "exponent" not in write_report(tmp_path / "none")[0].read_text()
