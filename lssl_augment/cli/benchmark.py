@@ -54,6 +54,17 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
 )
 @click.option("--batch", type=click.IntRange(min=2), metavar="FACES", help="Faces a batch.")
 @click.option(
+    "--targets",
+    type=click.Choice(["rare", "all"]),
+    help="Classes that synthetic faces are made of. Default: as the protocol says.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="0..1",
+    help="Part of these classes' places in a batch that synthetic faces take; 0: put among the real ones.",
+)
+@click.option(
     "--weights",
     multiple=True,
     metavar="[GENERATOR=]NAME|PATH",
@@ -96,6 +107,8 @@ def benchmark_command(
     size: int | None,
     steps: int | None,
     batch: int | None,
+    targets: str | None,
+    share: float | None,
     weights: tuple[str, ...],
     train_steps: int | None,
     train_hours: float | None,
@@ -127,6 +140,7 @@ def benchmark_command(
         raise click.UsageError("give --train-steps or --train-hours, not both")
     protocol = read_protocol(name)
     changes: dict[str, Any] = {"classifier": classifier, "face_size_px": size, "steps": steps, "batch": batch}
+    changes |= {"targets": targets, "share": share}
     changes["sequence_settings"] = sequence_settings or None
     changes |= {"arms": _words(arms), "regimes": _words(regimes), "amounts": _numbers(amounts)}
     protocol = replace(protocol, **{key: value for key, value in changes.items() if value is not None})

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from lssl_augment.attributes import BASIC5
+from lssl_augment.cli.benchmark import benchmark_command
 from lssl_augment.datasets.split_file import read_splits
 from lssl_augment.errors import DataError, LeakageError, SchemaError
 from lssl_augment.evaluation.benchmark.arms import ARMS, PRIOR, find_arm
@@ -234,3 +236,23 @@ def test_no_global_generator_is_moved(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     run_benchmark(configured(tmp_path, arms=("randaugment",)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_targets_and_share_from_the_command_line(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path / "p.h5", "lfw-expressions")
+    # fmt: off
+    words = ["lfw-expressions", "--pack", str(pack), "--out", str(tmp_path / "run"), "--arms", "balanced,lssl",
+             "--regimes", "full", "--amounts", "4", "--seeds", "1", "--classifier", "tiny", "--size", "16",
+             "--steps", "1", "--batch", "8", "--train-steps", "1", "--lssl-preset", "paper",
+             "--set", "generator.width=4", "--set", "critic.width=4", "--set", "objective.critic_steps=1"]
+    # fmt: on
+    run = CliRunner()
+    done = run.invoke(benchmark_command, [*words, "--targets", "all", "--share", "0"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert set(read_records(tmp_path / "run")[1]["n_synthetic"]) == set(BASIC5.names)
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert (settings["targets"], settings["share"]) == ("all", 0)
+    with pytest.raises(DataError, match="other settings: targets"):
+        run.invoke(benchmark_command, [*words, "--targets", "rare", "--share", "0"], catch_exceptions=False)
+    for wrong in (["--share", "1"], ["--targets", "most"]):
+        assert run.invoke(benchmark_command, [*words, *wrong]).exit_code == 2
