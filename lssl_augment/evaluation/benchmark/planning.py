@@ -99,11 +99,25 @@ def fit_budget(
         count -= count % pairs
     chosen, rest = list(cells[:count]), list(cells[count:])
     words = [] if steps == protocol.steps else [f"steps cut from {protocol.steps} to {steps} in every arm"]
-    for arm, regime in dict.fromkeys((c.arm, c.regime) for c in rest):
-        missing = sum(1 for c in rest if (c.arm, c.regime) == (arm, regime))
-        total = sum(1 for c in cells if (c.arm, c.regime) == (arm, regime))
-        words.append(f"{arm}, {regime}: {missing} of {total} cells")
-    return Fitted(chosen, steps, words)
+    return Fitted(chosen, steps, words + _missing(cells, rest))
+
+
+def _missing(cells: Sequence[Cell], rest: Sequence[Cell]) -> list[str]:
+    """What is left out, in words: arms in part each for itself, arms that are missing alike together."""
+    words: list[str] = []
+    whole: dict[str, list[str]] = {}
+    for arm in dict.fromkeys(c.arm for c in rest):
+        for regime in dict.fromkeys(c.regime for c in rest if c.arm == arm):
+            missing = sum(1 for c in rest if (c.arm, c.regime) == (arm, regime))
+            total = sum(1 for c in cells if (c.arm, c.regime) == (arm, regime))
+            if missing < total:
+                words.append(f"{arm}, {regime}: {missing} of {total} cells")
+            else:
+                whole.setdefault(arm, []).append(regime)
+    for regimes in dict.fromkeys(tuple(r) for r in whole.values()):
+        arms = [arm for arm, missing_in in whole.items() if tuple(missing_in) == regimes]
+        words.append(f"{', '.join(arms)} in {', '.join(regimes)}: all cells")
+    return words
 
 
 def step_seconds(protocol: BenchmarkProtocol, classes: int, device: str) -> float:

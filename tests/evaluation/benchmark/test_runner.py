@@ -221,10 +221,11 @@ def test_a_budget_keeps_pairs_and_says_what_is_left() -> None:
     assert (fitted.steps, len(fitted.cells)) == (150, 10)
     assert {(c.arm, c.seed) for c in fitted.cells} == {(a, s) for a in ("balanced", "lssl") for s in range(5)}
     assert fitted.left_out[0] == "steps cut from 600 to 150 in every arm"
-    assert "mixup, full: 5 of 5 cells" in fitted.left_out
+    assert fitted.left_out[1:] == ["balanced, lssl in rare-25: all cells", "mixup in full, rare-25: all cells"]
     # Five cells of 300 steps: two pairs.
     asked = fit_budget(replace(protocol, steps=300), cells, 1875, 1.0, 1, keep_steps=True)
     assert (asked.steps, len(asked.cells)) == (300, 4)
+    assert asked.left_out[0] == "balanced, full: 3 of 5 cells"
     assert parse_budget("1h30m") == 5400
     for text in ("", "15", "m", "-2h"):
         with pytest.raises(DataError, match="a budget is"):

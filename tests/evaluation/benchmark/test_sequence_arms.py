@@ -224,7 +224,7 @@ def test_a_budget_pays_for_sequence_cells_by_the_clock() -> None:
     # 800 s to spend: 200 for two classifiers of 100 steps, 10 for hog3d, and no dtagn fits.
     fitted = fit_budget(protocol, cells, 1000, 1.0, 1, keep_steps=True, cell_seconds=own)
     assert [c.arm for c in fitted.cells] == ["balanced", "balanced", "hog3d", "hog3d"]
-    assert fitted.left_out == ["dtagn, full: 2 of 2 cells"]
+    assert fitted.left_out == ["dtagn in full: all cells"]
     assert len(fit_budget(protocol, cells, 3000, 1.0, 1, keep_steps=True, cell_seconds=own).cells) == 6
 
 
