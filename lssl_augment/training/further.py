@@ -41,8 +41,8 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
         faces, further: of one size. vocabulary: of the result, in this order.
 
     Raises:
-        DataError: no class is wanting, or the further pack cannot fill one: too few faces, none at rest, no
-            dense landmarks.
+        DataError: no class is wanting, or faces at rest are; or the further pack cannot fill one: too few faces,
+            none at rest, no dense landmarks.
     """
     own = restrict_faces(faces, vocabulary, may_lack=True)
     other = restrict_faces(further, vocabulary, may_lack=True)
@@ -59,6 +59,11 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
         )
     if "neutral" not in vocabulary.names:
         raise DataError(f"--further needs faces at rest to compare with; classes are {', '.join(vocabulary.names)}")
+    if vocabulary.index("neutral") in wanting:
+        raise DataError(
+            f"{faces.dataset} has {own.counts()['neutral']} training faces of neutral; shapes are learned from at "
+            f"least {FEW_FACES} of its own, whatever a further pack has"
+        )
     keep = np.isin(other.labels, [*wanting, vocabulary.index("neutral")])
     other = take_faces(other, np.flatnonzero(keep))
     needed = (*wanting, vocabulary.index("neutral"))

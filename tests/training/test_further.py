@@ -87,6 +87,13 @@ def test_a_further_pack_that_cannot_help_is_refused(wrong: str) -> None:
         join_further(without_smiles(), further, classes)
 
 
+def test_faces_at_rest_are_not_borrowed() -> None:
+    faces = training_faces()
+    few = take_faces(faces, np.concatenate([np.flatnonzero(faces.labels == 0)[:20], np.flatnonzero(faces.labels == 2)]))
+    with pytest.raises(DataError, match="drawn has 20 training faces of neutral"):
+        join_further(few, small_grey(), CLASSES)
+
+
 def test_a_borrowed_expression_is_the_one_that_the_further_faces_show() -> None:
     """A landmark error that all faces of the further pack share is no expression."""
     faces = join_further(without_smiles(), small_grey(shift_px=3.0), CLASSES)
