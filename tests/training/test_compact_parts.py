@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,13 @@ def known(size_px: int, seed: int) -> CompactFaces:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread everywhere, as in the processes that are compared: more of them round otherwise."""
     monkeypatch.setattr(compact_objective, "CompactFaces", lambda faces, size_px, seed, device: known(size_px, seed))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def begin(**values: Any) -> CompactObjective:
