@@ -35,7 +35,11 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     help="Results; a run that is there goes on.  [default: benchmark-PROTOCOL]",
 )
 @click.option("--budget", metavar="TIME", help="2h, 15m: run what fits and say what was left out.")
-@click.option("--arms", metavar="A,B,…", help="Ways to train. Default: those of the protocol.")
+@click.option(
+    "--arms",
+    metavar="A,B,…",
+    help="Ways to train; NAME-prior: class chances put back. Default: those of the protocol.",
+)
 @click.option("--regimes", metavar="A,B,…", help="full, share-P, rare-N, yaw-D. Default: those of the protocol.")
 @click.option("--amounts", metavar="N,N,…", help="Synthetic faces a class. Default: those of the protocol.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds 0 to N−1. Default: 5.")

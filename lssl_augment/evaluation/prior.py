@@ -8,7 +8,10 @@ import numpy as np
 
 from lssl_augment.errors import DataError
 
-__all__ = ["with_prior"]
+__all__ = ["PRIOR_SUFFIX", "with_prior"]
+
+#: ``NAME-prior`` is the arm NAME of a benchmark with class chances put back.
+PRIOR_SUFFIX = "-prior"
 
 
 def with_prior(probabilities: np.ndarray, counts: Sequence[int], exponent: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ResidualBlock", "conv_norm_relu", "replicate", "sub_pixel_up"]
+__all__ = ["ResidualBlock", "Shortcut", "conv_norm_relu", "replicate", "sub_pixel_up"]
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -23,6 +23,23 @@ def sub_pixel_up(inputs: int, outputs: int) -> nn.Sequential:
         nn.InstanceNorm2d(outputs, affine=True),
         nn.ReLU(inplace=True),
     )
+
+
+class Shortcut(nn.Sequential):
+    """1×1 convolution with batch norm around a block that changes channels or size (He et al. 2016, option B).
+
+    It takes every ``stride``-th pixel first, which is all that a 1×1 convolution with this stride sees. The strided
+    convolution itself, with 8 or fewer channels and an odd batch, writes beyond its memory with two threads and AVX-512
+    (oneDNN of torch 2.14).
+    """
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x[:, :, :: self.stride, :: self.stride])
+        return out
 
 
 class ResidualBlock(nn.Module):

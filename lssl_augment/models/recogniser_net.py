@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.models.card_config import read_architecture, write_architecture
+from lssl_augment.models.layers import Shortcut
 from lssl_augment.models.weights import read_weights
 
 __all__ = ["RecogniserConfig", "RecogniserNet", "build_recogniser", "embed", "load_recogniser"]
@@ -78,13 +79,10 @@ class _Block(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
-        self.stride = stride
+            self.shortcut = Shortcut(before, after, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        # What a 1×1 convolution with this stride sees. The convolution itself, on 8 channels and an odd batch, writes
-        # beyond its memory with two threads and AVX-512 (oneDNN of torch 2.14).
-        out: Tensor = self.body(x) + self.shortcut(x[:, :, :: self.stride, :: self.stride])
+        out: Tensor = self.body(x) + self.shortcut(x)
         return out
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "FaceSampler",
     "TrainingFaces",
     "load_training_faces",
+    "read_further",
     "resize_faces",
     "restrict_faces",
     "take_faces",
@@ -136,8 +137,8 @@ def load_training_faces(
     if further:
         from lssl_augment.training.further import join_further
 
-        others = resize_faces(_read(Path(further), None, None), face_size_px)
-        faces = join_further(resize_faces(faces, face_size_px), others, Vocabulary(classes or faces.vocabulary.names))
+        wanted = Vocabulary(classes or faces.vocabulary.names)
+        faces = join_further(resize_faces(faces, face_size_px), read_further(further, face_size_px), wanted)
     elif classes:
         faces = restrict_faces(faces, Vocabulary(tuple(classes)))
     empty = [name for name, n in faces.counts().items() if n == 0]
@@ -241,6 +242,11 @@ class FaceSampler:
         return order, rng.random(count) < 0.5 if self.flip else np.zeros(count, bool)
 
 
+def read_further(path: str | Path, face_size_px: int) -> TrainingFaces:
+    """Training faces of a further pack, whichever expressions it has; errors as of :func:`load_training_faces`."""
+    return resize_faces(_read(Path(path), None, None), face_size_px)
+
+
 def _read(path: Path, splits: str | Path | None, fold: int | None) -> TrainingFaces:
     if not path.is_file():
         raise DataError(f"no such face pack: {path}; write one with `lssl-augment prepare`")
@@ -299,9 +305,13 @@ def _read_pack(path: Path, splits: str | Path | None, fold: int | None) -> Train
 
 
 def restrict_faces(faces: TrainingFaces, vocabulary: Vocabulary, *, may_lack: bool = False) -> TrainingFaces:
-    """Faces of some expressions, labelled anew; ``DataError`` for an expression that the faces do not know."""
-    for name in vocabulary.names:
-        if not may_lack:
+    """Faces of some expressions, labelled anew.
+
+    Raises:
+        DataError: an expression that the faces' vocabulary lacks, unless ``may_lack``.
+    """
+    if not may_lack:
+        for name in vocabulary.names:
             faces.vocabulary.index(name)
     mapping = vocabulary.mapping_from(faces.vocabulary)
     table = np.array([mapping.get(i, -1) for i in range(len(faces.vocabulary))], np.int64)

@@ -61,6 +61,8 @@ def export_generator(
         "objective": config.objective,
         "command": _without_folders(run.command()),
     }
+    if "init" in data:
+        training["init"] = data["init"]
     card = {
         "kind": "generator",
         "architecture": dict(release.architecture),

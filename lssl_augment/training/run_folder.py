@@ -26,6 +26,7 @@ from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig
 from lssl_augment.training.distributed import describe_processes, process_rank, tell_all
+from lssl_augment.training.start import describe_start
 
 __all__ = ["RunFolder", "describe_faces"]
 
@@ -61,7 +62,10 @@ class RunFolder:
                 continue
         run = cls(path)
         run.write_config(config)
-        run._write_json("data.json", describe_faces(faces))
+        data = describe_faces(faces)
+        if config.init:
+            data["init"] = describe_start(config.init)
+        run._write_json("data.json", data)
         run._write_json("environment.json", {**_environment(config.device), **world})
         (path / "command.txt").write_text(command + "\n", encoding="utf-8")
         tell_all(str(path.resolve()))

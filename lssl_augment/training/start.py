@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from torch import nn
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import WeightsError
-from lssl_augment.models.weights import read_weights
+from lssl_augment.models.weights import find_weights, read_card, read_weights
 
-__all__ = ["start_from"]
+__all__ = ["describe_start", "start_from"]
 
 _EMBED = "embed.0.weight"
+#: What a card must go on telling of the weights that a run began with.
+_TOLD = ("data", "split", "subjects", "faces", "init")
+
+
+def describe_start(weights: str) -> dict[str, Any]:
+    """Where a network comes from, for the card of what is made of it: whom it saw counts for that one, too.
+
+    Raises:
+        WeightsError: no such weights.
+    """
+    card = read_card(find_weights(weights, "generator"))
+    training = card.get("training")
+    told = {key: training[key] for key in _TOLD if key in training} if isinstance(training, dict) else {}
+    return {"weights": Path(weights).stem, "sha256": card["sha256"], "training": told}
 
 
 def start_from(generator: nn.Module, weights: str, vocabulary: Vocabulary, face_size_px: int) -> None:

@@ -175,6 +175,10 @@ def test_train_with_a_further_pack_and_initial_weights(tmp_path: Path) -> None:
     assert bundle.vocabulary.names == NAMES
     assert bundle.card["training"]["data"] == "one + other"
     assert bundle.card["training"]["counts"]["happiness"] == 56
+    # Whom the initial network saw is told on.
+    init = bundle.card["training"]["init"]
+    assert (init["training"]["data"], init["training"]["split"]) == ("one", "train")
+    assert init["sha256"] == load_model(weights).card["sha256"]
     refused = run.invoke(train_command, ["--resume", str(next((tmp_path / "runs").iterdir())), *more[:2]])
     assert refused.exit_code == 2
     assert "leave out further" in refused.output

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lssl_augment.errors import DataError
+from lssl_augment.evaluation.prior import PRIOR_SUFFIX
 
-__all__ = ["ARMS", "GENERATOR_PRESETS", "Arm", "find_arm"]
+__all__ = ["ARMS", "GENERATOR_PRESETS", "POWER", "PRIOR", "Arm", "find_arm"]
 
 #: Exponent of tempered sampling: a class of n faces is drawn with a chance proportional to n^POWER.
 POWER = 0.2
 #: Exponent of the class chances that an arm ``NAME-prior`` puts back, chosen on training people (docs/benchmark.md).
 PRIOR = 0.4
-_PRIOR_SUFFIX = "-prior"
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,9 @@ def find_arm(name: str) -> Arm:
     """
     if name in ARMS:
         return ARMS[name]
-    if name.endswith(_PRIOR_SUFFIX) and not name.removesuffix(_PRIOR_SUFFIX).endswith(_PRIOR_SUFFIX):
-        base = find_arm(name.removesuffix(_PRIOR_SUFFIX))
+    plain = name.removesuffix(PRIOR_SUFFIX)
+    if plain != name and not plain.endswith(PRIOR_SUFFIX):
+        base = find_arm(plain)
         if base.sequences:
             raise DataError(f"there is no arm {name!r}: class chances are put back for arms of single faces only")
         return replace(base, name=name, of=base.name, prior=PRIOR)

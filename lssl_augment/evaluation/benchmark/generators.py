@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 
 from lssl_augment.attributes import Vocabulary
-from lssl_augment.datasets.split_file import SplitFile
+from lssl_augment.datasets.split_file import SplitFile, read_splits
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.arms import GENERATOR_PRESETS
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.weights import find_weights, read_card
 
-__all__ = ["DEFAULT_WEIGHTS", "GeneratorWishes", "Generator", "given_generator", "seen_test_people", "train_generator"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "Generator",
+    "GeneratorWishes",
+    "given_generator",
+    "initial_notes",
+    "seen_test_people",
+    "train_generator",
+]
 
 #: What an arm uses when nothing is asked for.
 DEFAULT_WEIGHTS = {"lssl": "lfw-128"}
@@ -90,6 +98,18 @@ def seen_test_people(card: Mapping[str, Any], pack: FacePack, test_subjects: fro
     """
     training = card.get("training")
     training = training if isinstance(training, dict) else {}
+    found = _seen_in(training, pack, test_subjects)
+    init = training.get("init")
+    if not isinstance(init, dict):
+        return found
+    # What a network began with counts, too.
+    before = seen_test_people(init, pack, test_subjects)
+    if found[0] or not before[0]:
+        return found
+    return before[0], f"its network began as {init.get('weights')}: {before[1]}"
+
+
+def _seen_in(training: Mapping[str, Any], pack: FacePack, test_subjects: frozenset[str]) -> tuple[int, str]:
     subjects = training.get("subjects")
     if isinstance(subjects, list):
         seen = len(test_subjects & {str(s) for s in subjects})
@@ -120,22 +140,49 @@ def given_generator(
         WeightsError: no such weights.
     """
     name = wishes.weights.get(key) or DEFAULT_WEIGHTS[key]
+    card, leak = _checked(name, wishes, pack, splits, fold)
+    trained_on = _trained_on(card)
+    notes = [f"the generator {key} came with given weights: it saw more than the fold ({trained_on})"]
+    if regime != "full" and not regime.startswith("yaw"):
+        notes.append(f"the generator {key} learned from more faces than the regime {regime} leaves the classifier")
+    return Generator(Path(name).stem, name, str(card["sha256"]), trained_on, (*notes, *leak))
+
+
+def initial_notes(key: str, wishes: GeneratorWishes, pack: FacePack, splits: SplitFile, fold: int) -> tuple[str, ...]:
+    """What must be said of the weights that the training of a generator goes on from (``--set init=…``), if any.
+
+    Raises:
+        LeakageError: they saw test people, or may have, and that was not allowed.
+        WeightsError: no such weights.
+    """
+    from lssl_augment.training.config import parse_settings
+
+    name = parse_settings(wishes.settings).get("init")
+    if not name:
+        return ()
+    card, leak = _checked(str(name), wishes, pack, splits, fold)
+    return f"the network of the generator {key} began as {Path(str(name)).stem} ({_trained_on(card)})", *leak
+
+
+def _checked(
+    name: str, wishes: GeneratorWishes, pack: FacePack, splits: SplitFile, fold: int
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The card of weights that may be tested on a fold, and what must be said where only the user allows it."""
     card = read_card(find_weights(name, "generator"))
     seen, why = seen_test_people(card, pack, splits.subjects(fold, "test"))
     if seen and not wishes.allow_leak:
         raise LeakageError(
             f"the generator {Path(name).name} may not be tested on fold {fold}: {why}. Train one on the fold "
-            "(--train-steps N), use a split it did not learn from (--folds fixed), or add --allow-leak, which the "
-            "results will say"
+            "(--train-steps N, without init), use a split it did not learn from (--folds fixed), or add --allow-leak, "
+            "which the results will say"
         )
+    return card, (f"LEAK allowed by the user: {why}",) if seen else ()
+
+
+def _trained_on(card: Mapping[str, Any]) -> str:
     training = card.get("training") or {}
-    trained_on = f"{str(training.get('data', 'unknown')).split(' (')[0]}, split {training.get('split', 'unknown')}"
-    notes = [f"the generator {key} came with given weights: it saw more than the fold ({trained_on})"]
-    if regime != "full" and not regime.startswith("yaw"):
-        notes.append(f"the generator {key} learned from more faces than the regime {regime} leaves the classifier")
-    if seen:
-        notes.append(f"LEAK allowed by the user: {why}")
-    return Generator(Path(name).stem, name, str(card["sha256"]), trained_on, tuple(notes))
+    data = " + ".join(part.split(" (")[0] for part in str(training.get("data", "unknown")).split(" + "))
+    return f"{data}, split {training.get('split', 'unknown')}"
 
 
 def train_generator(
@@ -159,6 +206,7 @@ def train_generator(
 
     Raises:
         DataError: no such preset, or faces that it cannot learn from.
+        LeakageError: it would go on from weights that saw test people, and that was not allowed.
         TrainingError: it broke down.
     """
     from lssl_augment.training.config import make_config, parse_settings
@@ -170,6 +218,7 @@ def train_generator(
     preset = wishes.preset(key)
     if preset is None:
         raise DataError(f"there is no preset to train the generator {key} with; give --weights {key}=FILE")
+    notes = initial_notes(key, wishes, pack, read_splits(splits), fold)
     done = folder / f"{key}.safetensors"
     config = make_config(
         preset,
@@ -208,7 +257,7 @@ def train_generator(
     where = f"{len(rows)} training faces of fold {fold} ({wishes.hours or 0:g} hours)"
     if wishes.hours is None:
         where = f"{len(rows)} training faces of fold {fold} ({card['training']['steps']} steps)"
-    return Generator(f"{key} ({preset})", str(done), str(card["sha256"]), where)
+    return Generator(f"{key} ({preset})", str(done), str(card["sha256"]), where, notes)
 
 
 def _training_faces(pack: FacePack, vocabulary: Vocabulary, rows: np.ndarray, size_px: int) -> Any:
@@ -229,10 +278,10 @@ def _training_faces(pack: FacePack, vocabulary: Vocabulary, rows: np.ndarray, si
 
 
 def _with_further(faces: Any, path: str) -> Any:
-    from lssl_augment.training.batches import load_training_faces
+    from lssl_augment.training.batches import read_further
     from lssl_augment.training.further import join_further
 
-    more = load_training_faces(path, faces.face_size_px)
+    more = read_further(path, faces.face_size_px)
     if more.dataset == faces.dataset:
         raise DataError(f"further={path} is of the tested data set, {faces.dataset}: its people may be in the test")
     return join_further(faces, more, faces.vocabulary)

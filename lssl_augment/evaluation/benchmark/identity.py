@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lssl_augment.errors import DataError
+from lssl_augment.evaluation.benchmark.arms import POWER, PRIOR
 from lssl_augment.evaluation.benchmark.setup import CellSetup
 from lssl_augment.files import write_json
 
@@ -41,6 +42,7 @@ def _identity(setup: CellSetup) -> dict[str, Any]:
     values = {
         k: getattr(p, k) for k in ("name", "task", "classifier", "face_size_px", "steps", "batch", "learning_rate")
     }
+    values |= {"power": POWER, "prior": PRIOR}
     values |= {"key_frames": p.key_frames, "sequence_settings": list(p.sequence_settings)}
     values |= {"targets": p.targets, "share": p.share, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes

@@ -18,7 +18,7 @@ from lssl_augment.evaluation.benchmark.arms import find_arm
 from lssl_augment.evaluation.benchmark.cells import base_of
 from lssl_augment.evaluation.benchmark.environment import commit, environment
 from lssl_augment.evaluation.benchmark.folds import classes_of, divide_pack
-from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator
+from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator, initial_notes
 from lssl_augment.evaluation.benchmark.identity import keep_settings, read_settings
 from lssl_augment.evaluation.benchmark.locks import only_one
 from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, step_seconds
@@ -202,8 +202,12 @@ def _lacking(config: BenchmarkConfig, name: str, pack: FacePack, splits: Any, fo
     if not key:
         return ""
     why = wishes.lacking(key)
-    if why or (wishes.trains and key not in wishes.weights):
+    if why:
         return why
+    if wishes.trains and key not in wishes.weights:
+        for fold in range(folds):
+            initial_notes(key, wishes, pack, splits, fold)  # a leak is known before anything is trained
+        return ""
     try:
         for fold in range(folds):
             for regime in config.protocol.regimes[:1]:

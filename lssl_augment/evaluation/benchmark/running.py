@@ -48,8 +48,8 @@ def run_cells(
         follow(record)
 
     def late() -> bool:
-        # A cell that surely cannot end in time is not begun; the first one always is.
-        return deadline is not None and ran > 0 and time.monotonic() + longest > deadline
+        # A cell that surely cannot end in time is not begun; the first one that is trained always is.
+        return deadline is not None and longest > 0 and time.monotonic() + longest > deadline
 
     if workers == 1:
         while queue and not late():

@@ -21,8 +21,7 @@ _STEPS = 3
 
 
 def sequence_seconds(name: str, classes: int, videos: int, settings: SequenceSettings, device: str) -> float:
-    """An estimate, right within a factor of two: of folds of 480 videos that took 14 (``hog3d``) and 50 seconds
-    (``adalbp``) it said 25 and 32.
+    """A rough estimate, for a plan and no more.
 
     Args:
         name: of the sequence classifier. classes: C. videos: of a fold, trained on and tested. settings: of the run.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lssl_augment.models.layers import Shortcut
+
 __all__ = ["FaceClassifier"]
 
 
@@ -19,13 +21,11 @@ class _Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(after)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
-        self.stride = stride
+            self.shortcut = Shortcut(before, after, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
-        # What a 1×1 convolution with this stride sees; see models/recogniser_net.py for why it has none.
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x[:, :, :: self.stride, :: self.stride]))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class FaceClassifier(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lssl_augment.evaluation.prior import with_prior
+from lssl_augment.evaluation.prior import PRIOR_SUFFIX, with_prior
 from lssl_augment.evaluation.report.blocks import Table
 from lssl_augment.evaluation.statistics import ArmSummary, Cell
 from lssl_augment.evaluation.statistics.cell_metrics import measure
@@ -15,13 +15,12 @@ __all__ = ["EXPONENTS", "chances_table"]
 
 EXPONENTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _METRICS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "accuracy": "accuracy"}
-_SUFFIX = "-prior"
 
 
 def chances_table(arms: Mapping[str, ArmSummary]) -> Table | None:
     """A row for each arm that has a ``-prior`` arm beside it and each exponent; None where there is no such arm."""
     derived = {str(cell.record["arm"]) for arm in arms.values() for cell in arm.cells}
-    shown = [arm for arm in arms.values() if f"{arm.cells[0].record['arm']}{_SUFFIX}" in derived]
+    shown = [arm for arm in arms.values() if f"{arm.cells[0].record['arm']}{PRIOR_SUFFIX}" in derived]
     if not shown:
         return None
     rows = []

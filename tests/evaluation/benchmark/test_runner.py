@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,12 @@ from click.testing import CliRunner
 
 from lssl_augment.attributes import BASIC5
 from lssl_augment.cli.benchmark import benchmark_command
-from lssl_augment.datasets.split_file import read_splits
+from lssl_augment.datasets.split_file import SplitFile, read_splits
 from lssl_augment.errors import DataError, LeakageError, SchemaError
 from lssl_augment.evaluation.benchmark.arms import ARMS, PRIOR, find_arm
 from lssl_augment.evaluation.benchmark.cells import Cell
 from lssl_augment.evaluation.benchmark.folds import fold_faces
-from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, seen_test_people
+from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, initial_notes, seen_test_people
 from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, parse_budget
 from lssl_augment.evaluation.benchmark.records import RECORDS_FILE, read_records
 from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
@@ -69,6 +71,12 @@ def configured(tmp_path: Path, name: str = "lfw-expressions", **changes: Any) ->
             **changes,
         }
     )
+
+
+@contextmanager
+def read_splits_of(config: BenchmarkConfig) -> Iterator[tuple[FacePack, SplitFile]]:
+    with FacePack.open(config.pack) as pack:
+        yield pack, read_splits(config.out / "splits.json")
 
 
 @pytest.mark.parametrize("name", PROTOCOL_NAMES)
@@ -181,10 +189,23 @@ def test_weights_that_saw_test_people_are_refused(tmp_path: Path) -> None:
         ({"data": "other", "subjects": ["p00", "p01", "q"]}, 2),
     ):
         assert seen_test_people({"training": training}, pack, people)[0] == seen
+    began = {"data": "other", "split": "train", "init": {"weights": "x", "training": {"data": "lfw-expressions"}}}
+    seen, why = seen_test_people({"training": began}, pack, people)
+    assert seen == -1
+    assert why.startswith("its network began as x: it learned from lfw-expressions")
     wishes = GeneratorWishes({"lssl": "lfw-128"})
     config = configured(tmp_path, arms=("balanced", "lssl"), all_folds=True, wishes=wishes)
     with pytest.raises(LeakageError, match="--allow-leak"):
         run_benchmark(config)
+    # Nor may a training on the fold go on from it.
+    goes_on = GeneratorWishes({}, steps=1, settings=("init=lfw-128",))
+    with pytest.raises(LeakageError, match="without init"):
+        run_benchmark(replace(config, wishes=goes_on, dry_run=True))
+    with read_splits_of(config) as (opened, splits):
+        told = initial_notes("lssl", replace(goes_on, allow_leak=True), opened, splits, 0)
+        assert told[0].startswith("the network of the generator lssl began as lfw-128 (lfw-expressions, split train)")
+        assert told[1].startswith("LEAK allowed by the user")
+        assert initial_notes("lssl", TRAINED, opened, splits, 0) == ()
     left = run_benchmark(replace(config, wishes=GeneratorWishes({}), dry_run=True)).left_out
     assert left[0].startswith("lssl: the generator lfw-128 may not be tested")
 
