@@ -130,7 +130,8 @@ def _gap_table(other: str, gaps: dict[str, Gap]) -> Table:
         interval = f"{100 * low:+.1f} to {100 * high:+.1f}"
         tests = (_p(gap.wilcoxon_holm), _p(gap.mcnemar_holm), folds)
         rows.append((name, str(gap.pairs), *values, interval, *tests))
-    least = max(gap.wilcoxon.smallest_p for gap in gaps.values())
+    # Arms that are the other one in all but name have nothing to test.
+    least = max((g.wilcoxon.smallest_p for g in gaps.values() if g.mean[PRIMARY] or g.sd[PRIMARY]), default=0.0)
     few = f" With so few pairs Wilcoxon's p cannot fall below {least:.3g}." if least > 0.05 else ""
     return Table(head, tuple(rows), f"Differences in points, paired by fold and seed.{few}")
 

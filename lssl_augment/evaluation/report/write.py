@@ -10,7 +10,7 @@ from lssl_augment.errors import SchemaError
 from lssl_augment.evaluation.report.blocks import Drawing
 from lssl_augment.evaluation.report.content import report_blocks
 from lssl_augment.evaluation.report.render import FIGURES, html_page, markdown_page
-from lssl_augment.evaluation.statistics import read_cells, summarise_cells
+from lssl_augment.evaluation.statistics import cross_fitted, read_cells, summarise_cells
 from lssl_augment.files import write_text
 
 __all__ = ["LEFT_OUT_FILE", "write_report"]
@@ -37,7 +37,8 @@ def write_report(
         DataError: when arms cannot be compared.
     """
     folder = Path(folder)
-    regimes = summarise_cells(read_cells(folder), draws=draws, seed=seed)
+    cells = read_cells(folder)
+    regimes = summarise_cells([*cells, *cross_fitted(cells)], draws=draws, seed=seed)
     blocks = report_blocks(regimes, [*_stored(folder), *left_out], folder)
     drawings = [block for block in blocks if isinstance(block, Drawing)]
     if drawings:
