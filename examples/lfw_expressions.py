@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_subjects_apart(test, train)
 
     plain = {"balanced": True, "augmented": True}
-    mixed = {**plain, "share": args.synthetic_share, "rare": rare}
+    mixed = {**plain, "shares": dict.fromkeys(rare, args.synthetic_share)}
     arms = {
         "real": BatchSource(train, args.batch, balanced=False, augmented=False),
         "ordinary": BatchSource(train, args.batch, **plain),

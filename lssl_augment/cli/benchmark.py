@@ -63,10 +63,11 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     help="Classes that synthetic faces are made of. Default: as the protocol says.",
 )
 @click.option(
-    "--share",
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="0..1",
-    help="Part of these classes' places in a batch that synthetic faces take; 0: put among the real ones.",
+    "--worth",
+    type=click.FloatRange(min=0),
+    metavar="FACES",
+    help="Real faces that a class's synthetic ones stand for: they take FACES of FACES + real ones of its places in a "
+    "batch; 0: put among the real ones. Default: as the protocol says.",
 )
 @click.option(
     "--weights",
@@ -112,7 +113,7 @@ def benchmark_command(
     steps: int | None,
     batch: int | None,
     targets: str | None,
-    share: float | None,
+    worth: float | None,
     weights: tuple[str, ...],
     train_steps: int | None,
     train_hours: float | None,
@@ -144,7 +145,7 @@ def benchmark_command(
         raise click.UsageError("give --train-steps or --train-hours, not both")
     protocol = read_protocol(name)
     changes: dict[str, Any] = {"classifier": classifier, "face_size_px": size, "steps": steps, "batch": batch}
-    changes |= {"targets": targets, "share": share}
+    changes |= {"targets": targets, "worth": worth}
     changes["sequence_settings"] = sequence_settings or None
     changes |= {"arms": _words(arms), "regimes": _words(regimes), "amounts": _numbers(amounts)}
     protocol = replace(protocol, **{key: value for key, value in changes.items() if value is not None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -78,8 +78,7 @@ class BatchSource:
         batch: faces a batch.
         balanced: draw a class first and then one of its faces; else faces as they come.
         augmented: :func:`ordinary_augmentation` of all faces, synthetic ones included.
-        synthetic: stands in for ``share`` of the batch's places of the classes in ``rare``.
-        share: in [0, 1]. rare: labels.
+        synthetic: stands in for some of the batch's places. shares: label → part of its places, in [0, 1].
         power: tempered sampling: a class of n faces is drawn with a chance proportional to n^power. 0 is
             ``balanced``, 1 is faces as they come; takes the place of ``balanced``.
         change: in place of :func:`ordinary_augmentation`, such as
@@ -95,16 +94,20 @@ class BatchSource:
         balanced: bool = False,
         augmented: bool = False,
         synthetic: SyntheticFaces | None = None,
-        share: float = 0.0,
-        rare: Sequence[int] = (),
+        shares: Mapping[int, float] | None = None,
         power: float | None = None,
         change: FaceChange | None = None,
         mix: FaceMix | None = None,
     ) -> None:
         if batch < 2:
             raise DataError(f"batch must be at least 2 faces; got {batch}")
-        if not 0 <= share <= 1:
-            raise DataError(f"the synthetic share must be in [0, 1]; got {share}")
+        shares = shares or {}
+        if not all(0 <= label < len(table.classes) and 0 <= share <= 1 for label, share in shares.items()):
+            raise DataError(
+                f"synthetic shares must be in [0, 1], of labels from 0 to {len(table.classes) - 1}; got {dict(shares)}"
+            )
+        if any(shares.values()) and synthetic is None:
+            raise DataError("synthetic shares need synthetic faces to fill them")
         if power is not None and (balanced or not 0 <= power < math.inf):
             raise DataError(f"power must be at least 0, and takes the place of balanced; got {power} and {balanced}")
         if change is not None and augmented:
@@ -121,8 +124,9 @@ class BatchSource:
             numbers = torch.tensor(list(table.counts.values()), dtype=torch.float64)
             self._chances = numbers ** (power or 0.0)
             self._chances /= self._chances.sum()
-        self._synthetic, self._share = synthetic, share
-        self._rare = torch.tensor(sorted(rare), dtype=torch.int64)
+        self._synthetic = synthetic
+        # Share of each label's places; 0: only real faces.
+        self._shares = torch.tensor([shares.get(c, 0.0) for c in range(len(table.classes))], dtype=torch.float64)
         self._rows = {c: torch.nonzero(table.labels == c).flatten() for c in range(len(table.classes))}
 
     def __call__(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -136,7 +140,7 @@ class BatchSource:
         images = self._table.images[rows]
         if self._synthetic is not None:
             chance = torch.rand(self._batch, generator=generator)
-            places = torch.nonzero(torch.isin(labels, self._rare) & (chance < self._share)).flatten()
+            places = torch.nonzero(chance < self._shares[labels]).flatten()
             if len(places):
                 images[places], labels[places] = self._synthetic.faces(labels[places], generator)
         faces = images.float() / 255.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from importlib import resources
 from typing import Any
@@ -32,8 +33,8 @@ class BenchmarkProtocol:
         arms: in the order they are run. first_arms: run, with every seed, before any other arm.
         amounts: synthetic faces for each target class. targets: ``rare`` (classes with less than half of an even
             share) or ``all``.
-        share: part of the target classes' places in a batch that synthetic faces take; 0: they are put among the real
-            ones and drawn alike.
+        worth: real faces that all synthetic faces of a class together stand for: of a class with n real ones they
+            take worth / (worth + n) of the places in a batch. 0: they are put among the real ones and drawn alike.
         regimes: ``full``, ``share-P`` (P % of the training faces of each class), ``rare-N`` (N real faces in each
             rare class), ``yaw-D`` (faces turned by about D degrees to either side, in training and test).
         seeds: how many.
@@ -65,7 +66,7 @@ class BenchmarkProtocol:
     batch: int = 64
     learning_rate: float = 1e-3
     targets: str = "all"
-    share: float = 0.0
+    worth: float = 0.0
     seeds: int = 5
     key_frames: bool = False
     sequence_settings: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class BenchmarkProtocol:
         checks = {
             "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
             "targets": (self.targets in ("rare", "all"), "rare or all"),
-            "share": (0 <= self.share < 1, "in [0, 1)"),
+            "worth": (0 <= self.worth < math.inf, "0 or more faces"),
             "steps": (self.steps >= 1, "at least 1"),
             "least_steps": (self.least_steps >= 1, "at least 1"),
             "batch": (self.batch >= 2, "at least 2"),

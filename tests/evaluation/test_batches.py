@@ -57,8 +57,7 @@ def test_stored_faces_take_their_share_of_rare_places(train: FaceTable, share: f
         balanced=True,
         augmented=False,
         synthetic=StoredFaces(black, rare),
-        share=share,
-        rare=rare,
+        shares=dict.fromkeys(rare, share),
     )
     images, labels = source(own())
     made = (images == -1).all(dim=1).all(dim=1).all(dim=1)
@@ -87,7 +86,8 @@ def test_faces_made_in_the_loop(train: FaceTable) -> None:
     large = replace(train, images=train.images.repeat(1, 1, 2, 2))
     augment = LSSLAugment(p=1.0, targets=[2, 3, 4], engine=Blackout(), seed=0)
     made = AugmentedFaces(large, augment, 16)
-    source = BatchSource(train, 64, balanced=True, augmented=False, synthetic=made, share=0.5, rare=(2, 3, 4))
+    shares = dict.fromkeys((2, 3, 4), 0.5)
+    source = BatchSource(train, 64, balanced=True, augmented=False, synthetic=made, shares=shares)
     images, labels = source(own())
     black = (images == -1).all(dim=1).all(dim=1).all(dim=1)
     assert 5 < int(black.sum()) < 40
@@ -134,7 +134,11 @@ def test_refusals(train: FaceTable) -> None:
         StoredFaces(train.take(torch.nonzero(train.labels != 4).flatten()), (3, 4))
     with pytest.raises(DataError, match="no face of neutral"):
         BatchSource(train.take(torch.nonzero(train.labels).flatten()), 4, balanced=True, augmented=False)
-    with pytest.raises(DataError, match="share"):
-        BatchSource(train, 4, balanced=True, augmented=False, share=1.5)
+    made = StoredFaces(train, (2,))
+    for shares in ({2: 1.5}, {2: -0.1}, {5: 0.5}, {-1: 0.5}):
+        with pytest.raises(DataError, match=r"shares must be in \[0, 1\], of labels from 0 to 4"):
+            BatchSource(train, 4, balanced=True, augmented=False, synthetic=made, shares=shares)
+    with pytest.raises(DataError, match="need synthetic faces"):
+        BatchSource(train, 4, balanced=True, augmented=False, shares={2: 0.5})
     with pytest.raises(DataError, match="batch"):
         BatchSource(train, 1, balanced=True, augmented=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_syn
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
 from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
 from lssl_augment.evaluation.prior import with_prior
+from lssl_augment.evaluation.protocol import BenchmarkProtocol
 from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.faces.pack import FacePack
 
@@ -127,9 +129,11 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
         check_subjects_apart(faces.test, table)
         check_apart(table.subjects.tolist(), faces.test.subjects.tolist(), "among the synthetic faces")
         synthetic = {name: n for name, n in table.counts.items() if n}
-        if protocol.share > 0:
+        if protocol.worth > 0:
             made = [label for label in wanted if (table.labels == label).any()]
-            how |= {"synthetic": StoredFaces(table, made), "share": protocol.share, "rare": made}
+            how |= {"synthetic": StoredFaces(table, made), "shares": _shares(protocol, train, made)}
+            worth = f"{protocol.worth:g}"
+            notes.append(f"synthetic faces of a class with n real ones take {worth} / ({worth} + n) of its places")
         else:
             train = _joined(train, table)
     elif arm.extra == "loop":
@@ -236,7 +240,15 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
     augment = LSSLAugment(p=1.0, targets=can, classes=setup.classes, weights=generator.weights, seed=0)
     made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
     labels = [setup.classes.index(name) for name in can]
-    return {"synthetic": made, "share": setup.protocol.share or 0.5, "rare": labels}
+    return {"synthetic": made, "shares": _shares(setup.protocol, faces.train, labels)}
+
+
+def _shares(protocol: BenchmarkProtocol, train: FaceTable, labels: Sequence[int]) -> dict[int, float]:
+    """Label → part of its places that synthetic faces take. Half where ``worth`` is 0: faces made in a loop cannot be
+    put among the real ones.
+    """
+    real = list(train.counts.values())
+    return {label: protocol.worth / (protocol.worth + real[label]) or 0.5 for label in labels}
 
 
 def _config(setup: CellSetup, seed: int) -> ClassifierConfig:

@@ -44,7 +44,7 @@ def _identity(setup: CellSetup) -> dict[str, Any]:
     }
     values |= {"power": POWER, "prior": PRIOR}
     values |= {"key_frames": p.key_frames, "sequence_settings": list(p.sequence_settings)}
-    values |= {"targets": p.targets, "share": p.share, "classes": list(setup.classes), "amounts": list(p.amounts)}
+    values |= {"targets": p.targets, "worth": p.worth, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes
     values |= {"weights": dict(w.weights), "train_steps": w.steps, "train_hours": w.hours, "min_score": w.min_score}
     return values | {"settings": list(w.settings), "lssl_preset": w.lssl_preset, "simulated": setup.simulated}

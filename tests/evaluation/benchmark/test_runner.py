@@ -18,6 +18,7 @@ from lssl_augment.attributes import BASIC5
 from lssl_augment.cli.benchmark import benchmark_command
 from lssl_augment.datasets.split_file import SplitFile, read_splits
 from lssl_augment.errors import DataError, LeakageError, SchemaError
+from lssl_augment.evaluation.batches import BatchSource
 from lssl_augment.evaluation.benchmark.arms import ARMS, PRIOR, find_arm
 from lssl_augment.evaluation.benchmark.cells import Cell
 from lssl_augment.evaluation.benchmark.folds import fold_faces
@@ -260,7 +261,27 @@ def test_no_global_generator_is_moved(tmp_path: Path) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_targets_and_share_from_the_command_line(tmp_path: Path) -> None:
+def test_synthetic_faces_take_fewer_places_of_a_class_with_more_real_ones(tmp_path: Path) -> None:
+    config = configured(tmp_path, arms=("lssl",), first_arms=(), wishes=TRAINED, regimes=("full",), targets="all")
+    seen: list[list[tuple[float, int]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        class Watched(BatchSource):
+            def __init__(self, table: Any, batch: int, **how: Any) -> None:
+                seen.append([(how["shares"][label], n) for label, n in enumerate(table.counts.values())])
+                super().__init__(table, batch, **how)
+
+        patch.setattr("lssl_augment.evaluation.benchmark.cells.BatchSource", Watched)
+        run_benchmark(config)
+    (found,) = seen
+    assert len({n for _, n in found}) == 2
+    for share, n in found:
+        assert share == pytest.approx(25 / (25 + n))
+    (record,) = read_records(config.out)
+    assert any("take 25 / (25 + n) of its places" in note for note in record["notes"])
+
+
+def test_targets_and_worth_from_the_command_line(tmp_path: Path) -> None:
     pack = write_pack(tmp_path / "p.h5", "lfw-expressions")
     # fmt: off
     words = ["lfw-expressions", "--pack", str(pack), "--out", str(tmp_path / "run"), "--arms", "balanced,lssl",
@@ -269,12 +290,12 @@ def test_targets_and_share_from_the_command_line(tmp_path: Path) -> None:
              "--set", "generator.width=4", "--set", "critic.width=4", "--set", "objective.critic_steps=1"]
     # fmt: on
     run = CliRunner()
-    done = run.invoke(benchmark_command, [*words, "--targets", "all", "--share", "0"], catch_exceptions=False)
+    done = run.invoke(benchmark_command, [*words, "--targets", "all", "--worth", "0"], catch_exceptions=False)
     assert done.exit_code == 0
     assert set(read_records(tmp_path / "run")[1]["n_synthetic"]) == set(BASIC5.names)
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
-    assert (settings["targets"], settings["share"]) == ("all", 0)
+    assert (settings["targets"], settings["worth"]) == ("all", 0)
     with pytest.raises(DataError, match="other settings: targets"):
-        run.invoke(benchmark_command, [*words, "--targets", "rare", "--share", "0"], catch_exceptions=False)
-    for wrong in (["--share", "1"], ["--targets", "most"]):
+        run.invoke(benchmark_command, [*words, "--targets", "rare", "--worth", "0"], catch_exceptions=False)
+    for wrong in (["--worth", "-1"], ["--targets", "most"]):
         assert run.invoke(benchmark_command, [*words, *wrong]).exit_code == 2
