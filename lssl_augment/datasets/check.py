@@ -7,7 +7,6 @@ labels, faces that alignment hardly fits, and contact sheets to look at.
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import warnings
 from collections import Counter
@@ -25,6 +24,7 @@ from lssl_augment.datasets.splits import TRAIN
 from lssl_augment.errors import DataError, ImageError
 from lssl_augment.faces.align import STABLE_WEIGHTS
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.files import whole_file
 
 __all__ = ["CheckReport", "Copies", "TemplateFit", "check_dataset", "check_faces", "template_errors", "write_sheets"]
 
@@ -229,9 +229,8 @@ def _write_sheet(pack: FacePack, path: Path, title: str, rows: np.ndarray) -> Pa
     if pack.simulated:
         save_sheet(path, sheet, AI_EDITED)
     else:
-        fresh = path.with_name(f".{path.name}.tmp")
-        sheet.save(fresh, format="PNG")
-        os.replace(fresh, path)
+        with whole_file(path) as file:
+            sheet.save(file, format="PNG")
     return path
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from lssl_augment.errors import DataError
+from lssl_augment.files import whole_file, write_text
 
 try:
     import fcntl
@@ -75,14 +75,11 @@ def write_part(folder: Path, index: int, part: FacePart) -> None:
     Raises:
         DataError: the disk is full.
     """
-    path, temporary = _part_path(folder, index), folder / f"{index:06d}.{os.getpid()}.tmp"
     arrays = {name: value for name, value in vars(part).items() if value is not None}
     try:
-        with open(temporary, "wb") as file:
+        with whole_file(_part_path(folder, index)) as fresh, fresh.open("wb") as file:
             np.savez(file, **arrays)
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno not in _FULL:
             raise
         raise DataError(
@@ -126,9 +123,7 @@ class Journal:
             self.discarded = len(found)
             for path in found:
                 path.unlink()
-            temporary = self.folder / f"{_STATE}.tmp"
-            temporary.write_text(json.dumps(self._state), encoding="utf-8")
-            os.replace(temporary, self.folder / _STATE)
+            write_text(self.folder / _STATE, json.dumps(self._state))
         numbers = frozenset(int(path.stem) for path in _parts(self.folder))
         self.finished = numbers & frozenset(range(self._count))
         return self

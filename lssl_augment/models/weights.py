@@ -23,6 +23,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from lssl_augment.errors import WeightsError
+from lssl_augment.files import whole_file, write_text
 
 __all__ = [
     "KINDS",
@@ -150,8 +151,9 @@ def write_weights(
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     # The card goes last: were the machine to stop between the two, its sha256 would refuse the pair.
-    _replace(path, content)
-    _replace(_card_path(path), text.encode())
+    with whole_file(path) as file:
+        file.write_bytes(content)
+    write_text(_card_path(path), text)
     return path
 
 
@@ -305,15 +307,3 @@ def _storable(tensors: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) 
         # A copy of its own: safetensors refuses tensors that share memory.
         stored[name] = value.clone(memory_format=torch.contiguous_format)
     return stored
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from lssl_augment.files import whole_file
 from lssl_augment.synthesis.marks import png_marks
 from lssl_augment.synthesis.plan import Plan
 
@@ -90,9 +90,5 @@ def contact_sheet(
 
 def save_sheet(path: Path, sheet: Image.Image, digital_source_type: str) -> None:
     """Write a PNG that says it is AI-generated; only a complete file replaces an existing one."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        sheet.save(fresh, format="PNG", pnginfo=png_marks(digital_source_type))
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with whole_file(path, alone=True) as file:
+        sheet.save(file, format="PNG", pnginfo=png_marks(digital_source_type))

@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from lssl_augment.errors import DataError
+from lssl_augment.files import write_text
 from lssl_augment.synthesis.plan import Plan
 from lssl_augment.synthesis.schema import COLUMNS, journal_path, open_synthetic, partial_path
 
@@ -86,7 +87,7 @@ class RunFile:
             with h5py.File(fresh, "r") as h5:
                 journal["offsets"] = {name: h5[name].id.get_offset() for name in ("images", *_LATE)}
                 journal["row_bytes"] = int(np.prod(h5["images"].shape[1:]))
-            _replace_text(journal_file, json.dumps(journal))
+            write_text(journal_file, json.dumps(journal), alone=True)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -136,7 +137,7 @@ class RunFile:
         # Only after the data are down may the journal say so.
         os.fsync(self._file.fileno())
         self._journal["rows_done"] = self._written
-        _replace_text(journal_path(self.out), json.dumps(self._journal))
+        write_text(journal_path(self.out), json.dumps(self._journal), alone=True)
         self.rows_done = self._written
 
     def finish(self) -> Path:
@@ -253,12 +254,3 @@ def _lock(file: BinaryIO, out: Path) -> None:
         raise DataError(f"another process is writing {out.name}; wait for it or choose another --out") from error
     except OSError:  # a file system without locks
         return
-
-
-def _replace_text(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    with open(fresh, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lssl_augment.errors import TrainingError
+from lssl_augment.files import whole_file
 
 __all__ = ["CheckpointFolder", "read_checkpoint", "write_checkpoint"]
 
@@ -66,17 +67,11 @@ def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> Pat
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_encode(state, "state", tensors))
     metadata = {"format": _FORMAT, "version": str(_VERSION), "state": text}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as file:
         try:
-            save_file(tensors, temporary, metadata=metadata)
+            save_file(tensors, file, metadata=metadata)
         except SafetensorError as error:  # how a full disk is reported
             raise OSError(f"cannot write {path}: {error}") from error
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return path
 

@@ -22,6 +22,7 @@ from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.faces.align import FACE_SIZE_PX, transform_points
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.pose import yaw_deg
+from lssl_augment.files import whole_file
 from lssl_augment.models.eight_bit import from_eight_bit, to_eight_bit
 from lssl_augment.models.landmark_net import LandmarkConfig, LandmarkNet, architecture_card
 from lssl_augment.models.weights import write_weights
@@ -336,9 +337,8 @@ def _save(
         "step": step,
         "seconds": seconds,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        torch.save(state, file)
 
 
 def _resume(

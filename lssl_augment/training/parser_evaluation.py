@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.region_map import colour_regions
+from lssl_augment.files import whole_file
 from lssl_augment.models.parser_net import PARSER_CLASSES, ParserNet, parse_faces
 from lssl_augment.training.parser_faces import ParserFaces, faces_to_tensor
 
@@ -90,10 +90,8 @@ def write_parses(path: Path, net: ParserNet, faces: ParserFaces, count: int = 12
     """
     rows = np.unique(np.linspace(0, len(faces) - 1, count).round().astype(int)) if len(faces) else np.zeros(0, int)
     picture = Image.fromarray(draw_parses(net, faces, rows))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        picture.save(file, format="PNG")
     return path
 
 

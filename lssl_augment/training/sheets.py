@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from lssl_augment.files import whole_file
 from lssl_augment.training.objective import Preview
 
 __all__ = ["FLAT_GREY", "Sensitivity", "condition_sensitivity", "draw_sheet", "write_sheet"]
@@ -80,10 +80,8 @@ def draw_sheet(preview: Preview) -> np.ndarray:
 
 def write_sheet(path: Path, preview: Preview) -> Path:
     """Write the sheet as PNG; only a complete file appears under that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(draw_sheet(preview)).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        Image.fromarray(draw_sheet(preview)).save(file, format="PNG")
     return path
 
 

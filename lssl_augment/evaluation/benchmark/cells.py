@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from lssl_augment.evaluation.prior import with_prior
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
 from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.files import whole_file
 
 __all__ = ["Cell", "CellSetup", "base_of", "derived_record", "run_cell"]
 
@@ -151,7 +151,6 @@ def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
     from safetensors.torch import load_file, save_file
 
     path = setup.out / "judges" / f"{cell.regime}-fold{cell.fold}-seed{cell.seed}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     protocol = setup.protocol
     if path.exists():
         model = build_network(protocol.classifier, len(setup.classes), cell.seed, protocol.face_size_px)
@@ -160,9 +159,8 @@ def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
     else:
         batches = BatchSource(faces.train, protocol.batch, balanced=True, augmented=True)
         model = train_classifier(batches, len(setup.classes), _config(setup, cell.seed), setup.device)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
-        os.replace(temporary, path)
+        with whole_file(path) as file:
+            save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
     if not arm.generator:
         probabilities = predict(model, faces.test.images).numpy()
         return _Result(probabilities, faces.test, faces.test_files, {}, None, ("judge on real test faces",))

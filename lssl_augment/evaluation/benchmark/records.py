@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lssl_augment.errors import SchemaError
+from lssl_augment.files import whole_file
 
 __all__ = [
     "FACE",
@@ -157,9 +158,8 @@ def write_csv(folder: Path) -> Path:
         row["generator"] = (r["generator"] or {}).get("name", "")
         rows.append(row)
     path = folder / "results.csv"
-    temporary = folder / ".results.csv.tmp"
-    pd.DataFrame(rows).to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        pd.DataFrame(rows).to_csv(file, index=False)
     return path
 
 
@@ -167,22 +167,14 @@ def save_predictions(
     path: Path, probabilities: np.ndarray, labels: np.ndarray, subjects: np.ndarray, files: np.ndarray
 ) -> None:
     """``(N, C)`` float32, ``(N,)`` int64 and two columns of text; only a complete file appears under that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                probabilities=probabilities.astype(np.float32),
-                labels=labels.astype(np.int64),
-                subjects=subjects.astype(np.str_),
-                files=files.astype(np.str_),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as fresh, fresh.open("wb") as file:
+        np.savez_compressed(
+            file,
+            probabilities=probabilities.astype(np.float32),
+            labels=labels.astype(np.int64),
+            subjects=subjects.astype(np.str_),
+            files=files.astype(np.str_),
+        )
 
 
 def _whole(path: Path) -> int:

@@ -173,8 +173,6 @@ def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
             left_out.append(f"{', '.join(sequences)}: not in {', '.join(others)}, which thin single faces")
         if pack.simulated:
             notes = ["SIMULATED: synthetic people; results say nothing about real faces", *notes]
-        if len(config.seeds) < 5:
-            notes.append(f"{len(config.seeds)} seeds only")
         setup = CellSetup(
             protocol=replace(protocol, arms=tuple(arms), seeds=len(config.seeds)),
             pack=config.pack.absolute(),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lssl_augment.errors import WeightsError
+from lssl_augment.files import write_text
 
 __all__ = ["KNOWN_PACKS", "CheckedPack", "check_pack", "find_pack", "first_use_note", "remember_pack"]
 
@@ -187,9 +188,6 @@ def _write_memory(memory: dict[str, Any]) -> None:
     """Best effort: where nothing can be written, everything stays a first use."""
     path = _memory_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        part.write_text(json.dumps(memory, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps(memory, indent=1, sort_keys=True) + "\n")
     except OSError:
         return
