@@ -62,7 +62,12 @@ __all__ = ["evaluate_command"]
     show_default=True,
     help="auto (insightface where its pack is there, else the package's), insightface, none, or a weights file.",
 )
-@click.option("--ablate-network", is_flag=True, help="Judge the first guess without the network, too (compact).")
+@click.option(
+    "--ablate",
+    multiple=True,
+    metavar="PART[+PART]",
+    help="Measure the generator without its network, shading, mouth or donors, too; may be repeated (compact).",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to run, such as cuda:0.")
 def evaluate_command(
     weights: str,
@@ -80,7 +85,7 @@ def evaluate_command(
     judge_files: tuple[Path, ...],
     judge_cache: Path | None,
     recogniser: str,
-    ablate_network: bool,
+    ablate: tuple[str, ...],
     device: str,
 ) -> None:
     """Measure the generator WEIGHTS (a name or a file) on the faces of PACK.
@@ -90,6 +95,7 @@ def evaluate_command(
     trained on the real training faces of PACK and kept for the next time.
     """
     from lssl_augment.attributes import canonical_expression
+    from lssl_augment.evaluation.ablation import parse_parts
     from lssl_augment.evaluation.command import EvaluateWish, evaluate_weights
     from lssl_augment.evaluation.evaluate import EvaluateConfig
     from lssl_augment.evaluation.report_text import report_text
@@ -106,7 +112,7 @@ def evaluate_command(
         judge_files=judge_files,
         judge_cache=judge_cache,
         recogniser=recogniser,
-        ablate_network=ablate_network,
+        ablate=tuple(parse_parts(words) for words in ablate),
         device=device,
     )
     report = evaluate_weights(wish, config, out=out, progress=lambda text: click.echo(text, err=True))

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from lssl_augment._version import __version__
-from lssl_augment.errors import DataError
+from lssl_augment.evaluation.ablation import ablated
 from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate, evaluation_vocabulary
 from lssl_augment.evaluation.identity import choose_embedder
@@ -42,7 +41,7 @@ class EvaluateWish:
     judge_files: tuple[Path, ...] = ()
     judge_cache: Path | None = None
     recogniser: str = "auto"
-    ablate_network: bool = False
+    ablate: tuple[tuple[str, ...], ...] = ()
     device: str = "cpu"
 
     @property
@@ -55,8 +54,7 @@ class EvaluateWish:
             parts.append(f"--judges {self.judges} --judge-steps {self.judge_steps} --judge-seed {self.judge_seed}")
             parts.append(f"--judge-network {self.judge_network}")
         parts.append(f"--recogniser {Path(self.recogniser).name}")
-        if self.ablate_network:
-            parts.append("--ablate-network")
+        parts += [f"--ablate {'+'.join(left_out)}" for left_out in self.ablate]
         return " ".join(parts)
 
 
@@ -81,7 +79,7 @@ def evaluate_weights(
     engine = ExpressionEngine(bundle, wish.device)
     evaluation_vocabulary(engine, pack, config.split)  # said before the work, not after it
     unseen = _unseen(bundle.card, pack)
-    bare = _without_network(wish) if wish.ablate_network else None
+    without = {"+".join(parts): ablated(wish.weights, parts, wish.device) for parts in wish.ablate}
     embedder = None if wish.recogniser == "none" else choose_embedder(wish.recogniser, wish.device)
     judges = _judges(wish, pack, engine, progress)
     report = evaluate(
@@ -91,7 +89,7 @@ def evaluate_weights(
         embedder,
         load_landmark_net(device=wish.device),
         config,
-        bare=bare,
+        without=without,
         progress=progress,
     )
     report = {
@@ -134,18 +132,6 @@ def _judges(
 
     cache = judge_cache() if wish.judge_cache is None else wish.judge_cache
     return train_judges(pack, engine.vocabulary, configs, cache=cache, device=wish.device, on_step=tell)
-
-
-def _without_network(wish: EvaluateWish) -> ExpressionEngine:
-    """The first guess alone: heads that add nothing."""
-    bundle = load_model(wish.weights, wish.device)
-    heads = getattr(bundle.generator, "heads", None)
-    if not isinstance(heads, nn.Module) or not getattr(bundle.generator, "uses_geometry", False):
-        raise DataError("--ablate-network needs a generator with a first guess (preset compact)")
-    with torch.no_grad():
-        for parameter in heads.parameters():
-            parameter.zero_()
-    return ExpressionEngine(bundle, wish.device)
 
 
 def _unseen(card: dict[str, Any], pack: FacePack) -> str:

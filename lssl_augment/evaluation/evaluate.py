@@ -6,7 +6,7 @@ and all of it by apparent skin tone. Nothing here is compared across networks th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -81,13 +81,13 @@ def evaluate(
     landmarks: LandmarkNet,
     config: EvaluateConfig,
     *,
-    bare: Engine | None = None,
+    without: Mapping[str, Engine] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """All measures, as plain numbers.
 
     Args:
-        engine: the generator. bare: the same without its network (its first guess alone), judged for comparison.
+        engine: the generator. without: what is left out → the same generator without it, measured for comparison.
         judges: trained on the training split of real faces, in the engine's vocabulary.
         embedder: None: identity is left out, as it is where nobody has two photos.
         landmarks: finds the landmarks of results, sources and real faces alike.
@@ -127,14 +127,6 @@ def evaluate(
         "settings": {**asdict(config), "source_classes": list(config.source_classes)},
         "label_fidelity": fidelity_table(judges, hits, edits, test),
     }
-    if bare is not None:
-        progress("judging the first guess without the network")
-        plain = edit_sources(bare, pack, rows, config.seed)
-        plain_hits = [judge.says(plain.images) == plain.targets for judge in judges]
-        report["without_network"] = {
-            "label_fidelity": _by_class(plain_hits, plain.targets, names),
-            "sharpness_ratio": _quartiles(_sharpness_ratio(plain)),
-        }
     passes = None
     people = np.asarray(pack.subjects)[pack.select(split=config.split)]
     if embedder is not None and len(set(people.tolist())) == len(people):
@@ -143,6 +135,18 @@ def evaluate(
     elif embedder is not None:
         progress("identity")
         report["identity"], passes = _identity(embedder, everyone, pack, config, edits, names)
+    for words, other in (without or {}).items():
+        progress(f"the same without {words}")
+        plain = edit_sources(other, pack, rows, config.seed)
+        plain_hits = [judge.says(plain.images) == plain.targets for judge in judges]
+        row = {
+            "label_fidelity": _by_class(plain_hits, plain.targets, names),
+            "sharpness_ratio": _quartiles(_sharpness_ratio(plain)),
+        }
+        if "identity" in report:
+            assert embedder is not None
+            row["identity"] = _identity(embedder, everyone, pack, config, plain, names)[0]["above_threshold"]
+        report.setdefault("without", {})[words] = row
     progress("KID")
     report["kid"] = kid_table(judges[0], edits, test, config)
     progress("landmarks")

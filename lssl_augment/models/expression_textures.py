@@ -84,7 +84,7 @@ class ExpressionTextures:
 
     def to(self, device: str | torch.device) -> ExpressionTextures:
         """A copy on a device."""
-        return ExpressionTextures(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def widest(self, donors: Tensor, amount: Tensor) -> Tensor:
         """How wide a mouth may open that takes the expression of these donors, ``(B,)`` each."""

@@ -59,7 +59,7 @@ def judges(pack: FacePack, tmp_path_factory: pytest.TempPathFactory) -> list[Jud
 def report_of(engine: ExpressionEngine, pack: FacePack, judges: list[Judge], **values: Any) -> dict[str, Any]:
     config = EvaluateConfig(**{"sources": 6, "kid_size": 4, "kid_subsets": 3, **values})
     net = build_recogniser(RecogniserConfig((4, 4, 4, 4), (1, 1, 1), 8, 16), 0).eval()
-    return evaluate(engine, pack, judges, OwnEmbedder(net), MeanFace(), config, bare=engine)
+    return evaluate(engine, pack, judges, OwnEmbedder(net), MeanFace(), config, without={"nothing else": engine})
 
 
 def test_report_is_whole_and_repeats(engine: ExpressionEngine, pack: FacePack, judges: list[Judge]) -> None:
@@ -71,8 +71,11 @@ def test_report_is_whole_and_repeats(engine: ExpressionEngine, pack: FacePack, j
     assert fidelity["real"]["balanced"]["mean"] == pytest.approx(
         np.mean([fidelity["real"][n]["mean"] for n in NAMES]), abs=1e-3
     )
-    # The same engine stands in for the one without network.
-    assert report["without_network"]["label_fidelity"] == fidelity["edits"]
+    # The same engine stands in for one without a part.
+    same = report["without"]["nothing else"]
+    assert same["label_fidelity"] == fidelity["edits"]
+    assert same["identity"] == report["identity"]["above_threshold"]
+    assert same["sharpness_ratio"] == report["sharpness_ratio"]
     assert report["identity"]["substitute"] is True
     assert report["identity"]["another_photo"]["results"] == 12
     assert set(report["kid"]) == {"features", *NAMES}

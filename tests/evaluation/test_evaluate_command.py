@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def evaluated(folder: Path, *options: str) -> Result:
 
 def test_text_and_json_tell_the_same(folder: Path) -> None:
     out = folder / "reports" / "report.json"
-    result = evaluated(folder, "--ablate-network", "--out", str(out))
+    result = evaluated(folder, "--ablate", "network", "--ablate", "shading+mouth", "--out", str(out))
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text(encoding="utf-8"))
     assert "substitute" in result.stdout
@@ -42,11 +43,14 @@ def test_text_and_json_tell_the_same(folder: Path) -> None:
     assert report["weights_sha256"] == read_card(folder / "own.safetensors")["sha256"]
     assert report["sources"] == 4
     assert report["judge_training"][0]["seed"] == 11
-    assert {"label_fidelity", "without_network", "identity", "kid", "displacement", "skin_tone"} <= set(report)
+    assert {"label_fidelity", "without", "identity", "kid", "displacement", "skin_tone"} <= set(report)
+    assert list(report["without"]) == ["network", "shading+mouth"]
+    assert "--ablate network --ablate shading+mouth" in report["command"]
+    assert re.search(r"^shading\+mouth .* %", result.stdout, re.M)
     assert str(folder) not in report["command"]
     assert "--seed 0" in report["command"]
     # The second time the judge is there already, and the numbers are the same.
-    again = evaluated(folder, "--ablate-network")
+    again = evaluated(folder, "--ablate", "network", "--ablate", "shading+mouth")
     assert "step 2 of 2" in result.stderr
     assert "step 2 of 2" not in again.stderr
     assert again.stdout == result.stdout
