@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 if TYPE_CHECKING:
     from lssl_augment.evaluation.benchmark.runner import BenchmarkReport
     from lssl_augment.evaluation.benchmark.setup import Cell
@@ -94,7 +96,7 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     help="Of the sequence classifiers (arms hog3d, adalbp, dtagn): frames, size_px, dtagn.steps, …; may be repeated.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Cells at once.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+@device_option("Of classifiers and generators")
 @click.option("--dry-run", is_flag=True, help="Plan and time one step; run nothing.")
 def benchmark_command(
     name: str,
@@ -139,7 +141,6 @@ def benchmark_command(
     from lssl_augment.evaluation.benchmark.planning import parse_budget
     from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
     from lssl_augment.evaluation.protocol import read_protocol
-    from lssl_augment.models.device import resolve_device
 
     if train_steps is not None and train_hours is not None:
         raise click.UsageError("give --train-steps or --train-hours, not both")
@@ -162,7 +163,7 @@ def benchmark_command(
         workers=workers,
         budget_s=seconds,
         keep_steps=steps is not None,
-        device=resolve_device(device),
+        device=device,
         command=_command_line(),
         dry_run=dry_run,
     )

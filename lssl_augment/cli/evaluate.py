@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 __all__ = ["evaluate_command"]
 
 
@@ -68,7 +70,7 @@ __all__ = ["evaluate_command"]
     metavar="PART[+PART]",
     help="Measure the generator without its network, shading, mouth or donors, too; may be repeated (compact).",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where to run, such as cuda:0.")
+@device_option("Where to run")
 def evaluate_command(
     weights: str,
     pack: Path,

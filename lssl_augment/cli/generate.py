@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 if TYPE_CHECKING:
     from lssl_augment.synthesis.config import GenerateConfig
     from lssl_augment.synthesis.generate import Estimate, GenerateReport
@@ -75,7 +77,7 @@ __all__ = ["generate_command"]
     is_flag=True,
     help="Let faces in that are meant for testing. The file says so, and mixing it with real faces is refused.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to run.")
+@device_option("Where to run")
 @click.option(
     "--batch",
     type=click.IntRange(min=1),

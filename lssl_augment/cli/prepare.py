@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lssl_augment.cli.options import device_option
 from lssl_augment.datasets.registry import DATASET_NAMES
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ __all__ = ["prepare_command", "where_to_ask"]
     help="Which of several faces insightface takes.",
 )
 @click.option("--insightface-pack", metavar="NAME|DIR", help="Model pack of insightface. Default: the first one found.")
-@click.option("--device", default="cpu", show_default=True, metavar="auto|cpu|cuda", help="Where landmarks are found.")
+@device_option("Where landmarks are found", default="cpu")
 @click.option(
     "--fill-dense",
     is_flag=True,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 __all__ = ["sheet_command"]
 
 
@@ -27,7 +29,7 @@ __all__ = ["sheet_command"]
 @click.option("--between", metavar="A,B", help="From one expression to another.")
 @click.option("--steps", type=click.IntRange(min=2), metavar="COLUMNS", help="Of --between, both ends.  [default: 5]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of faces and donors.")
-@click.option("--device", default="cpu", show_default=True, help="Where to run, such as cuda:0.")
+@device_option("Where to run")
 def sheet_command(
     weights: str,
     pack: Path | None,

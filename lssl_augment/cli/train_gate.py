@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 __all__ = ["train_gate_command"]
 
 
@@ -40,7 +42,7 @@ __all__ = ["train_gate_command"]
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where to train, such as cuda:0.")
+@device_option("Where to train")
 @click.option(
     "--licence",
     default="as the face packs it was trained on",

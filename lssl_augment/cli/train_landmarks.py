@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 __all__ = ["train_landmarks_command"]
 
 
@@ -43,7 +45,7 @@ __all__ = ["train_landmarks_command"]
     help="Faces a step.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
-@click.option("--device", default="cpu", show_default=True, help="Where to train, such as cuda:0.")
+@device_option("Where to train")
 def train_landmarks_command(
     root: Path, out: Path, steps: int | None, minutes: float, batch_size: int, seed: int, device: str
 ) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lssl_augment.cli.options import device_option
+
 if TYPE_CHECKING:
     from lssl_augment.training.parser_faces import ParserData
 
@@ -52,7 +54,7 @@ __all__ = ["train_parser_command"]
     help="Faces a step.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
-@click.option("--device", default="cpu", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@device_option("Where to train")
 @click.option("--bf16/--no-bf16", default=False, show_default=True, help="Train in bfloat16 autocast.")
 @click.option(
     "--sheet",
@@ -86,7 +88,6 @@ def train_parser_command(
     from tqdm import tqdm
 
     from lssl_augment.errors import WeightsError
-    from lssl_augment.models.device import resolve_device
     from lssl_augment.training.parser import ParserTraining, train_parser
 
     root = helen or pack
@@ -95,7 +96,6 @@ def train_parser_command(
     if out.suffix != ".safetensors":  # said before the work, not after it
         raise WeightsError(f"--out must end in .safetensors; got {out.name!r}")
     config = ParserTraining(steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, bf16=bf16)
-    where = resolve_device(device)
     data = _load(root, is_helen=helen is not None)
     length = f"--minutes {minutes:g}" if steps is None else f"--steps {steps}"
     command = f"lssl-augment train-parser --{'helen' if helen else 'pack'} {shlex.quote(root.name)} {length}"
@@ -107,7 +107,7 @@ def train_parser_command(
             bar.set_postfix(step=int(row["step"]), loss=f"{row['loss']:.4f}")
 
         metrics = train_parser(
-            data, out, config, licence=licence, command=command, device=where, sheet=sheet, report=report
+            data, out, config, licence=licence, command=command, device=device, sheet=sheet, report=report
         )
     click.echo(_say(out, metrics))
     if sheet is not None:
