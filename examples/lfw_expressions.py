@@ -82,11 +82,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     test = pack_table(args.pack, "test", BASIC5, SIZE_PX)
-    large = pack_table(args.pack, "train", BASIC5, None if args.in_loop else SIZE_PX)
+    large = pack_table(args.pack, "train", BASIC5)
     rare = rare_classes(large)
     if args.rare_limit is not None:
         large = limit_faces(large, rare, args.rare_limit)
-    train = large.at(SIZE_PX)
+    train = large.cut(SIZE_PX)
     check_subjects_apart(test, train)
 
     plain = {"balanced": True, "augmented": True}

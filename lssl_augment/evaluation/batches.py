@@ -53,9 +53,9 @@ class AugmentedFaces:
     """Synthetic faces made while training: random training faces through :class:`LSSLAugment`.
 
     Args:
-        sources: training faces at the generator's size.
+        sources: whole training faces at the generator's size.
         augment: with ``p=1`` and the wanted classes as targets; it decides on the labels.
-        size_px: side of the faces handed out.
+        size_px: side of the faces handed out, cut as a classifier sees them.
     """
 
     def __init__(self, sources: FaceTable, augment: LSSLAugment, size_px: int) -> None:
@@ -67,7 +67,7 @@ class AugmentedFaces:
         self._augment.set_epoch(int(torch.randint(2**31, (1,), generator=generator)))
         images, labels = self._augment(self._sources.images[rows], self._sources.labels[rows])
         made = FaceTable(images, labels, self._sources.subjects[rows.numpy()], self._sources.classes)
-        return made.at(self._size_px).images, labels
+        return made.cut(self._size_px).images, labels
 
 
 class BatchSource:

@@ -20,7 +20,7 @@ from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.displacement import direction_table, measure
 from lssl_augment.evaluation.edits import Edits, Engine, choose_sources, edit_sources, resize
-from lssl_augment.evaluation.face_table import FaceTable
+from lssl_augment.evaluation.face_table import FaceTable, cut_faces
 from lssl_augment.evaluation.identity import Embedder, identity_table
 from lssl_augment.evaluation.judges import JUDGE_PX, Judge
 from lssl_augment.evaluation.kid import kid, penultimate
@@ -184,8 +184,8 @@ def _spread(values: np.ndarray) -> dict[str, float | None]:
 
 def kid_table(judge: Judge, edits: Edits, test: FaceTable, config: EvaluateConfig) -> dict[str, Any]:
     """KID of edits to real faces of the target class, beside real to real: halves of the class, split by person."""
-    real = penultimate(judge.network, resize(test.images, JUDGE_PX))
-    made = penultimate(judge.network, resize(edits.images, JUDGE_PX))
+    real = penultimate(judge.network, cut_faces(test.images, JUDGE_PX))
+    made = penultimate(judge.network, cut_faces(edits.images, JUDGE_PX))
     labels, targets = test.labels.numpy(), edits.targets.numpy()
     rng = np.random.default_rng([config.seed, 11])
     people = np.unique(test.subjects)

@@ -19,14 +19,20 @@ from lssl_augment.faces.pack import FacePack
 from lssl_augment.synthesis.schema import open_synthetic, read_info, read_texts
 
 __all__ = [
+    "FACE_BOX",
     "FaceTable",
     "check_subjects_apart",
+    "cut_faces",
     "limit_faces",
     "pack_table",
     "rare_classes",
     "read_images",
     "synthetic_table",
 ]
+
+#: Left, top and side of what a classifier sees of an aligned face, in its side: brows to chin, cheek to cheek. At the
+#: few pixels of a classifier, hair and background would take more than half of the picture.
+FACE_BOX = (20 / 128, 28 / 128, 88 / 128)
 
 _BLOCK = 512
 
@@ -62,19 +68,25 @@ class FaceTable:
             self, images=self.images[rows], labels=self.labels[rows], subjects=self.subjects[rows.numpy()]
         )
 
-    def at(self, size_px: int) -> FaceTable:
-        """The same faces at another size (averaged over areas when smaller)."""
-        if size_px == self.images.shape[-1]:
-            return self
-        parts = [_shrink(part, size_px) for part in self.images.split(_BLOCK)]
-        return replace(self, images=torch.cat(parts))
+    def cut(self, size_px: int) -> FaceTable:
+        """What a classifier sees of whole aligned faces, see :func:`cut_faces`."""
+        return replace(self, images=cut_faces(self.images, size_px))
 
 
-def pack_table(path: str | Path, split: str, vocabulary: Vocabulary, size_px: int | None = None) -> FaceTable:
+def cut_faces(images: Tensor, size_px: int) -> Tensor:
+    """Whole aligned faces ``(N, 3, H, H)`` uint8 → :data:`FACE_BOX` of them, ``(N, 3, S, S)`` uint8; averaged over
+    areas where that is smaller, bilinear where it is larger.
+    """
+    left, top, side = (round(part * images.shape[-1]) for part in FACE_BOX)
+    inside = images[:, :, top : top + side, left : left + side]
+    return torch.cat([_resized(part, size_px) for part in inside.split(_BLOCK)])
+
+
+def pack_table(path: str | Path, split: str, vocabulary: Vocabulary, cut_px: int | None = None) -> FaceTable:
     """One split of a face pack; faces of classes outside ``vocabulary`` and unlabelled ones are left out.
 
     Args:
-        size_px: side of the images kept; None keeps the pack's.
+        cut_px: faces as a classifier of that size sees them (:func:`cut_faces`); None: whole, at the pack's size.
 
     Raises:
         SchemaError: when the file is no face pack.
@@ -92,14 +104,14 @@ def pack_table(path: str | Path, split: str, vocabulary: Vocabulary, size_px: in
         )
     subjects = np.asarray(pack.subjects)[rows]
     return FaceTable(
-        read_images(pack.images, rows, size_px), torch.from_numpy(labels[rows]), subjects, vocabulary.names
+        read_images(pack.images, rows, cut_px), torch.from_numpy(labels[rows]), subjects, vocabulary.names
     )
 
 
 def synthetic_table(
-    path: str | Path, vocabulary: Vocabulary, size_px: int | None = None
+    path: str | Path, vocabulary: Vocabulary, cut_px: int | None = None
 ) -> tuple[FaceTable, dict[str, Any]]:
-    """The accepted faces of a synthetic file, and where they came from (for the report).
+    """The accepted faces of a synthetic file (``cut_px`` as of :func:`pack_table`), and where they came from.
 
     Raises:
         SchemaError: when the file is no finished synthetic file.
@@ -117,7 +129,7 @@ def synthetic_table(
         rows = np.nonzero((labels >= 0) & file["accepted"][:])[0]
         if not len(rows):
             raise DataError(f"{Path(path).name} has no accepted face of {', '.join(vocabulary.names)}")
-        images = read_images(file["images"], rows, size_px)
+        images = read_images(file["images"], rows, cut_px)
         subjects = read_texts(file["subjects"])[rows]
     table = FaceTable(images, torch.from_numpy(labels[rows]), subjects, vocabulary.names)
     origin = {"config": info.config, "source": info.source, "weights_sha256": info.weights_sha256}
@@ -148,19 +160,22 @@ def limit_faces(table: FaceTable, labels: Sequence[int], limit: int, seed: int =
     return table.take(torch.nonzero(keep).flatten())
 
 
-def read_images(images: Any, rows: np.ndarray, size_px: int | None) -> Tensor:
-    """Rows (increasing) of an HDF5 data set ``(N, H, W, 3)`` uint8 → ``(R, 3, S, S)``, block by block."""
+def read_images(images: Any, rows: np.ndarray, cut_px: int | None) -> Tensor:
+    """Rows (increasing) of an HDF5 data set ``(N, H, W, 3)`` uint8 → ``(R, 3, S, S)``, block by block; ``cut_px`` as of
+    :func:`pack_table`.
+    """
     parts = []
     for start in range(0, int(rows[-1]) + 1, _BLOCK):
         inside = rows[(rows >= start) & (rows < start + _BLOCK)]
         if len(inside):
             block = np.asarray(images[start : int(inside[-1]) + 1])[inside - start]
             part = torch.from_numpy(np.ascontiguousarray(block)).permute(0, 3, 1, 2).contiguous()
-            parts.append(part if size_px is None else _shrink(part, size_px))
+            parts.append(part if cut_px is None else cut_faces(part, cut_px))
     return torch.cat(parts)
 
 
-def _shrink(images: Tensor, size_px: int) -> Tensor:
+def _resized(images: Tensor, size_px: int) -> Tensor:
     if images.shape[-1] == size_px:
-        return images
-    return F.interpolate(images.float(), size=(size_px, size_px), mode="area").round().to(torch.uint8)
+        return images.contiguous()
+    mode = "area" if size_px < images.shape[-1] else "bilinear"
+    return F.interpolate(images.float(), size=(size_px, size_px), mode=mode).round().to(torch.uint8)

@@ -23,8 +23,7 @@ from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import WeightsError
 from lssl_augment.evaluation.batches import BatchSource
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
-from lssl_augment.evaluation.edits import resize
-from lssl_augment.evaluation.face_table import FaceTable, pack_table
+from lssl_augment.evaluation.face_table import FACE_BOX, FaceTable, cut_faces, pack_table
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.weights import read_weights, write_weights
 
@@ -49,8 +48,8 @@ class Judge:
     card: dict[str, Any]
 
     def says(self, images: Tensor) -> Tensor:
-        """Label it gives each uint8 face ``(N, 3, S, S)`` of any size, ``(N,)`` int64 in its vocabulary."""
-        return predict(self.network, resize(images, JUDGE_PX)).argmax(1)
+        """Label it gives each whole uint8 face ``(N, 3, S, S)`` of any size, ``(N,)`` int64 in its vocabulary."""
+        return predict(self.network, cut_faces(images, JUDGE_PX)).argmax(1)
 
 
 def judge_cache() -> Path:
@@ -129,6 +128,8 @@ def load_judge(path: str | os.PathLike[str], device: str | torch.device = "cpu")
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path}: the tensors and the card do not describe a judge ({error})") from error
+    if card.get("face_box") != list(FACE_BOX):
+        raise WeightsError(f"{path}: this judge learned from faces cut in another way; train it anew")
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Judge(network.eval().requires_grad_(False), vocabulary, card)
 
@@ -138,7 +139,7 @@ def _build(classes: int, config: ClassifierConfig) -> nn.Module:
 
 
 def _key(vocabulary: Vocabulary, fingerprint: str, config: ClassifierConfig) -> str:
-    told = [fingerprint, list(vocabulary.names), JUDGE_PX, _BATCH, asdict(config)]
+    told = [fingerprint, list(vocabulary.names), JUDGE_PX, FACE_BOX, _BATCH, asdict(config)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -148,6 +149,7 @@ def _card(table: FaceTable, fingerprint: str, config: ClassifierConfig) -> dict[
         "architecture": asdict(config),
         "class_names": list(table.classes),
         "face_size_px": JUDGE_PX,
+        "face_box": list(FACE_BOX),
         "training": {"pack_fingerprint": fingerprint, "faces": table.counts, "batch": _BATCH, "seed": config.seed},
         "metrics": {},
         "licence": "as the face pack it was trained on",

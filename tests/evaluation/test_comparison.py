@@ -17,7 +17,7 @@ from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.batches import BatchSource
 from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.comparison import compare, markdown_table, summarise
-from lssl_augment.evaluation.face_table import FaceTable, pack_table, synthetic_table
+from lssl_augment.evaluation.face_table import FACE_BOX, FaceTable, cut_faces, pack_table, synthetic_table
 from lssl_augment.faces.align import template68
 from lssl_augment.faces.pack import PackWriter
 from lssl_augment.synthesis.schema import COLUMNS, FORMAT, SCHEMA_VERSION
@@ -117,7 +117,10 @@ def files(tmp_path: Path, train: FaceTable, test: FaceTable) -> tuple[Path, Path
 def test_tables_from_files(files: tuple[Path, Path], train: FaceTable, tmp_path: Path) -> None:
     pack, synthetic = files
     table = pack_table(pack, "train", BASIC5, 16)
-    assert torch.equal(table.images, train.images)  # enlarged by 8 and averaged down again
+    whole = pack_table(pack, "train", BASIC5)
+    assert torch.equal(whole.images[..., ::8, ::8], train.images)  # the pack has them enlarged by 8
+    assert torch.equal(table.images, cut_faces(whole.images, 16))
+    assert torch.equal(table.images, whole.cut(16).images)
     assert torch.equal(table.labels, train.labels)
     assert table.subjects.tolist() == train.subjects.tolist()
     assert pack_table(pack, "test", BASIC5).images.shape[-1] == 128
@@ -174,3 +177,21 @@ def test_the_example_refuses_leaks_in_one_line(
     assert example.main(["--pack", str(tmp_path / "none.h5")]) == 1
     with pytest.raises(SystemExit):
         example.main(["--pack", "x.h5", "--seeds", "one"])
+
+
+@pytest.mark.parametrize("size", [64, 100, 128])
+def test_a_classifier_sees_the_face_and_little_else(size: int) -> None:
+    left, top, side = (part * size for part in FACE_BOX)
+    x, y = template68(size)[17:].T - np.array([[left], [top]])  # brows, nose, eyes, mouth
+    assert 0.05 * side < min(x.min(), y.min())
+    assert max(x.max(), y.max()) < 0.95 * side
+    chin = template68(size)[8, 1] - top
+    assert 0.95 * side < chin < side
+    ramp = torch.arange(size, dtype=torch.uint8).expand(2, 3, size, size)
+    inside = cut_faces(ramp, round(side))  # as large as the box: nothing is resampled
+    assert inside.shape == (2, 3, round(side), round(side))
+    assert inside[0, 0, 0, [0, -1]].tolist() == [round(left), round(left) + round(side) - 1]
+    down = cut_faces(ramp.mT, round(side))[0, 0, [0, -1], 0]
+    assert down.tolist() == [round(top), round(top) + round(side) - 1]
+    assert cut_faces(ramp, 16).shape == (2, 3, 16, 16)
+    assert cut_faces(ramp, size).float().diff(dim=-1).min() >= 0  # enlarged, still a ramp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lssl_augment.evaluation.benchmark.sequence_cells import run_sequence_cell
 from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_record
 from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
+from lssl_augment.evaluation.edits import resize
 from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
 from lssl_augment.evaluation.prior import with_prior
 from lssl_augment.evaluation.protocol import BenchmarkProtocol
@@ -234,7 +235,8 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
 
     bundle = load_model(generator.weights)
     can = [setup.classes[label] for label in wanted if setup.classes[label] in bundle.vocabulary]
-    large = _faces(setup, faces.fold, faces.regime, bundle.face_size_px).train
+    large = _faces(setup, faces.fold, faces.regime, None).train
+    large = replace(large, images=resize(large.images, bundle.face_size_px))
     augment = LSSLAugment(p=1.0, targets=can, classes=setup.classes, weights=generator.weights, seed=0)
     made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
     labels = [setup.classes.index(name) for name in can]
@@ -286,16 +288,16 @@ def _joined(real: FaceTable, made: FaceTable) -> FaceTable:
     )
 
 
-def _faces(setup: CellSetup, fold: int, regime: str, size_px: int) -> FoldFaces:
-    key = setup.pack, setup.splits, fold, regime, setup.classes, size_px, setup.protocol.key_frames
+def _faces(setup: CellSetup, fold: int, regime: str, cut_px: int | None) -> FoldFaces:
+    key = setup.pack, setup.splits, fold, regime, setup.classes, cut_px, setup.protocol.key_frames
     return _read_faces(*key)
 
 
 @lru_cache(maxsize=2)
 def _read_faces(
-    pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], size_px: int, key_frames: bool
+    pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], cut_px: int | None, key_frames: bool
 ) -> FoldFaces:
     with FacePack.open(pack) as opened:
         return fold_faces(
-            opened, read_splits(splits), fold, regime, Vocabulary(classes), size_px, key_frames=key_frames
+            opened, read_splits(splits), fold, regime, Vocabulary(classes), cut_px, key_frames=key_frames
         )

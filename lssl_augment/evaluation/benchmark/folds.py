@@ -95,13 +95,14 @@ def fold_faces(
     fold: int,
     regime: str,
     vocabulary: Vocabulary,
-    size_px: int,
+    cut_px: int | None,
     *,
     key_frames: bool = False,
 ) -> FoldFaces:
     """Read one fold. What a regime keeps depends on (fold, regime) alone: all arms and seeds see the same faces.
 
     Args:
+        cut_px: faces as a classifier of that size sees them; None: whole, at the pack's size.
         key_frames: of sequences, the neutral first frame and the last three only.
 
     Raises:
@@ -134,8 +135,8 @@ def fold_faces(
     return FoldFaces(
         fold=fold,
         regime=regime,
-        train=_table(pack, train, labels, vocabulary, size_px),
-        test=_table(pack, test, labels, vocabulary, size_px),
+        train=_table(pack, train, labels, vocabulary, cut_px),
+        test=_table(pack, test, labels, vocabulary, cut_px),
         train_rows=train,
         test_rows=test,
         test_files=pack.files[test],
@@ -180,7 +181,7 @@ def _near_yaw(yaw_deg: np.ndarray, wanted: float) -> np.ndarray:
 
 
 def _table(
-    pack: FacePack, rows: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary, size_px: int | None
+    pack: FacePack, rows: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary, cut_px: int | None
 ) -> FaceTable:
-    images = read_images(pack.images, rows, size_px)
+    images = read_images(pack.images, rows, cut_px)
     return FaceTable(images, torch.from_numpy(labels[rows]), pack.subjects[rows], vocabulary.names)

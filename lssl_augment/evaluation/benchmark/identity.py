@@ -9,6 +9,7 @@ from typing import Any
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.benchmark.arms import POWER, PRIOR
 from lssl_augment.evaluation.benchmark.setup import CellSetup
+from lssl_augment.evaluation.face_table import FACE_BOX
 from lssl_augment.files import write_json
 
 __all__ = ["keep_settings", "read_settings"]
@@ -42,7 +43,7 @@ def _identity(setup: CellSetup) -> dict[str, Any]:
     values = {
         k: getattr(p, k) for k in ("name", "task", "classifier", "face_size_px", "steps", "batch", "learning_rate")
     }
-    values |= {"power": POWER, "prior": PRIOR}
+    values |= {"power": POWER, "prior": PRIOR, "face_box": [round(part, 4) for part in FACE_BOX]}
     values |= {"key_frames": p.key_frames, "sequence_settings": list(p.sequence_settings)}
     values |= {"targets": p.targets, "worth": p.worth, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes

@@ -102,7 +102,7 @@ def read_synthetic(
     path: Path,
     generator: Generator,
     vocabulary: Vocabulary,
-    size_px: int,
+    cut_px: int,
     rows: np.ndarray,
     use: str = TRAIN,
 ) -> tuple[FaceTable, np.ndarray]:
@@ -128,7 +128,7 @@ def read_synthetic(
         chosen = np.flatnonzero((labels >= 0) & file["accepted"][:])
         if not len(chosen):
             raise DataError(f"{path.name} has no accepted face of {', '.join(vocabulary.names)}")
-        images = read_images(file["images"], chosen, size_px)
+        images = read_images(file["images"], chosen, cut_px)
         subjects = read_texts(file["subjects"])[chosen]
     return FaceTable(images, torch.from_numpy(labels[chosen]), subjects, vocabulary.names), ids[chosen]
 
