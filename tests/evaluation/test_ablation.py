@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_weights import compact_weights
+from small_weights import bare_weights, compact_weights
 from torch import Tensor
 
+from lssl_augment.attribute_vector import AttributeSpec
+from lssl_augment.attributes import BASIC5
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.ablation import PARTS, ablated, parse_parts
 from lssl_augment.models.bundle import load_model
@@ -43,13 +45,11 @@ def made(weights: str, dense: Tensor, *parts: str) -> Tensor:
     return edits(engine, dense, targets, torch.arange(3 * classes))
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "mouth"])  # these faces' mouths are open already
 def test_every_part_counts(weights: str, dense: Tensor, part: str) -> None:
     whole = made(weights, dense)
     assert torch.equal(whole, made(weights, dense))
-    # The small weights' faces have no mouth that opens wider than the one of the frame.
-    if part != "mouth":
-        assert not torch.equal(whole, made(weights, dense, part))
+    assert not torch.equal(whole, made(weights, dense, part))
 
 
 def test_without_donors_every_seed_gives_one_shape(weights: str, dense: Tensor) -> None:
@@ -86,11 +86,7 @@ def test_unknown_parts_are_named(words: str) -> None:
     assert parse_parts("network + mouth") == ("network", "mouth")
 
 
-def test_weights_without_a_first_guess_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Path(__file__).parents[2] / "lssl_augment" / "weights" / "lfw-128.safetensors"
-    from dataclasses import replace
-
-    bare = replace(load_model(str(gate)), textures=None)
-    monkeypatch.setattr("lssl_augment.evaluation.ablation.load_model", lambda *_: bare)
+def test_weights_without_a_first_guess_are_refused(tmp_path: Path) -> None:
+    bare = bare_weights(tmp_path / "paper.safetensors", AttributeSpec(BASIC5))
     with pytest.raises(DataError, match="has no first guess"):
-        ablated(str(gate), ("network",))
+        ablated(str(bare), ("network",))
