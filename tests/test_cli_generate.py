@@ -9,13 +9,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from small_weights import bare_weights
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.cli.generate import human_seconds
 from lssl_augment.cli.main import main
 from lssl_augment.faces.align import template68
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
-from lssl_augment.faces.pack import PackWriter
+from lssl_augment.faces.pack import FacePack, PackWriter
+from lssl_augment.faces.resize import resize_images, scale_dense
 from lssl_augment.models.presets import PRESETS, build_generator
 from lssl_augment.models.weights import write_weights
 from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
@@ -203,3 +206,34 @@ def test_the_main_job_needs_no_other_argument(
 @pytest.mark.parametrize(("seconds", "text"), [(5.04, "5.0 s"), (75.2, "1 min 15 s"), (3725, "1 h 2 min")])
 def test_seconds_in_words(seconds: float, text: str) -> None:
     assert human_seconds(seconds) == text
+
+
+def test_sources_larger_than_the_generator_are_brought_to_its_size(
+    capsys: pytest.CaptureFixture[str], pack: Path, tmp_path: Path
+) -> None:
+    """As if the pack had been made at that size, landmarks too."""
+    half = bare_weights(tmp_path / "half.safetensors", AttributeSpec(CLASSES), size_px=64, blocks=1)
+    with FacePack.open(pack) as large, PackWriter(tmp_path / "small.h5", CLASSES, dataset="test", face_size_px=64) as w:
+        assert large.landmarks_dense is not None
+        dense = scale_dense(large.landmarks_dense[:], 0.5)
+        images = resize_images(large.images[:], 64)
+        assert np.abs(images.astype(float) - large.images[:].reshape(6, 64, 2, 64, 2, 3).mean((2, 4))).max() <= 0.5
+        w.append(images, large.labels, large.subjects, large.files, dense[:, SPARSE_FROM_DENSE, :2], large.split, dense)
+    made = []
+    for name in (pack, tmp_path / "small.h5"):
+        out = tmp_path / f"of-{name.stem}.h5"
+        assert generate(capsys, name, half, out, "--per-class", "3")[0] == 0
+        with h5py.File(out) as file:
+            made.append(file["images"][:])
+        assert out.with_suffix(".png").exists()
+    assert made[0].shape == (9, 64, 64, 3)
+    np.testing.assert_allclose(made[0].astype(int), made[1].astype(int), atol=1)
+
+
+def test_landmarks_stay_on_the_pixels_they_mark() -> None:
+    image = np.zeros((1, 128, 128, 3), np.uint8)
+    image[0, 40:44, 80:84] = 255  # centre at (81.5, 41.5)
+    small = resize_images(image, 32)
+    row, column = np.unravel_index(small[0, :, :, 0].argmax(), (32, 32))
+    point = scale_dense(np.array([[[81.5, 41.5, 8.0]]], np.float32), 0.25)
+    assert point[0, 0].tolist() == [float(column), float(row), 2.0]

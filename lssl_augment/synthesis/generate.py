@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from lssl_augment.errors import DataError
+from lssl_augment.faces.resize import resize_images
 from lssl_augment.synthesis.background import BackgroundWriter
 from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.making import Stopwatch, encode, load_sources, make_part, make_parts, parts_of
@@ -226,7 +227,7 @@ def _finish_sheet(run: Run) -> dict[str, int]:
         images = h5["images"]
         shown = [[None if r < 0 else images[r] for r in line] for line in rows]
     size = run.loaded.engine.face_size_px
-    cells = [[face, *line] for face, line in zip(faces, shown, strict=True)]
+    cells = [[face, *line] for face, line in zip(resize_images(faces, size), shown, strict=True)]
     sheet = contact_sheet(["source", *names], cells, size)
     save_sheet(run.config.sheet_path, sheet, run.source.digital_source_type)
     return {name: int(n) for name, n in zip(names, accepted, strict=True)}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lssl_augment.errors import DataError
+from lssl_augment.faces.resize import resize_images, scale_dense
 from lssl_augment.synthesis.run import Run
 
 __all__ = ["Part", "Sources", "Stopwatch", "encode", "load_sources", "make_part", "make_parts", "parts_of"]
@@ -103,18 +103,15 @@ def parts_of(run: Run, block: slice) -> list[slice]:
 
 
 def load_sources(run: Run, block: slice) -> Sources:
-    """Get the faces of a block.
-
-    Raises:
-        DataError: faces of another size than the generator's.
-    """
+    """Get the faces of a block, at the generator's size."""
     begin = time.perf_counter()
     ids = run.plan.source_ids[block]
     starts = np.diff(ids, prepend=ids[:1] - 1) != 0
     images, dense = run.source.load(ids[starts])
     size = run.loaded.engine.face_size_px
-    if images.shape[1:] != (size, size, 3):
-        raise DataError(f"the generator takes faces of {size} pixels; the sources are {images.shape[1:3]}")
+    if images.shape[1] != size:
+        dense = None if dense is None else scale_dense(dense, size / images.shape[1])
+        images = resize_images(images, size)
     labels = run.plan.source_labels[block][starts]
     return Sources(images, dense, labels, np.cumsum(starts) - 1, time.perf_counter() - begin)
 

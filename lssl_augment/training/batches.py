@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch import Tensor
 from lssl_augment.attributes import BASIC8, Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE, flip_points68
+from lssl_augment.faces.resize import resize_images, scale_dense
 
 __all__ = [
     "FaceBatch",
@@ -334,13 +334,7 @@ def resize_faces(faces: TrainingFaces, size_px: int) -> TrainingFaces:
     if faces.face_size_px == size_px:
         return faces
     factor = size_px / faces.face_size_px
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    images = np.stack([cv2.resize(image, (size_px, size_px), interpolation=how) for image in faces.images])
-    dense = faces.dense
-    if dense is not None:
-        dense = dense * np.float32(factor)
-        dense[..., :2] += np.float32(
-            0.5 * factor - 0.5
-        )  # pixel centres sit at integers; depth is only scaled
+    images = resize_images(faces.images, size_px)
+    dense = None if faces.dense is None else scale_dense(faces.dense, factor)
     points = (faces.points68 + np.float32(0.5)) * np.float32(factor) - np.float32(0.5)
     return replace(faces, images=images, points68=points, dense=dense)
