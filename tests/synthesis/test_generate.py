@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lssl_augment.errors import DataError
+from lssl_augment.faces.resize import resize_images
 from lssl_augment.synthesis.config import GenerateConfig, parse_intensity
 from lssl_augment.synthesis.generate import estimate_run
 from lssl_augment.synthesis.making import Stopwatch, make_parts, to_uint8, to_unit
@@ -73,11 +74,15 @@ def test_pixels_survive_the_round_trip() -> None:
     assert to_uint8(torch.full((1, 3, 2, 2), 1.7)).min() == 255
 
 
-def test_sources_of_another_size_are_refused(toy: ModuleType, tmp_path: Path) -> None:
+def test_sources_of_another_size_are_brought_to_the_generators(toy: ModuleType, tmp_path: Path) -> None:
     pack = toy.ToyPack(labels=np.array([0, 1]), subjects=np.array(["a", "b"]), split=np.array(["train"] * 2))
     pack.images = pack.images[:, ::2, ::2]
-    with pytest.raises(DataError, match="faces of 32 pixels; the sources are"):
-        toy.generate_run(toy.toy_run(tmp_path / "a.h5", PackSource(pack, toy.CLASSES)))
+    toy.generate_run(toy.toy_run(tmp_path / "small.h5", PackSource(pack, toy.CLASSES)))
+    pack.images = resize_images(pack.images, 32)
+    toy.generate_run(toy.toy_run(tmp_path / "right.h5", PackSource(pack, toy.CLASSES)))
+    with h5py.File(tmp_path / "small.h5") as small, h5py.File(tmp_path / "right.h5") as right:
+        assert small["images"].shape[1:] == (32, 32, 3)
+        np.testing.assert_array_equal(small["images"][:], right["images"][:])
 
 
 def test_balance_fills_up_a_pack(toy: ModuleType, tmp_path: Path) -> None:
