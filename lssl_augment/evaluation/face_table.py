@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError, LeakageError
+from lssl_augment.evaluation.edits import resize
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.synthesis.schema import open_synthetic, read_info, read_texts
 
@@ -79,7 +79,7 @@ def cut_faces(images: Tensor, size_px: int) -> Tensor:
     """
     left, top, side = (round(part * images.shape[-1]) for part in FACE_BOX)
     inside = images[:, :, top : top + side, left : left + side]
-    return torch.cat([_resized(part, size_px) for part in inside.split(_BLOCK)])
+    return resize(inside, size_px).contiguous()
 
 
 def pack_table(path: str | Path, split: str, vocabulary: Vocabulary, cut_px: int | None = None) -> FaceTable:
@@ -172,10 +172,3 @@ def read_images(images: Any, rows: np.ndarray, cut_px: int | None) -> Tensor:
             part = torch.from_numpy(np.ascontiguousarray(block)).permute(0, 3, 1, 2).contiguous()
             parts.append(part if cut_px is None else cut_faces(part, cut_px))
     return torch.cat(parts)
-
-
-def _resized(images: Tensor, size_px: int) -> Tensor:
-    if images.shape[-1] == size_px:
-        return images.contiguous()
-    mode = "area" if size_px < images.shape[-1] else "bilinear"
-    return F.interpolate(images.float(), size=(size_px, size_px), mode=mode).round().to(torch.uint8)

@@ -40,8 +40,7 @@ def _fidelity(report: Mapping[str, Any]) -> list[str]:
         "(no part of training or filtering); "
         f"edits over real, balanced: {100 * table['edits_over_real']:.1f} %"
     )
-    lines = ["", *_grid([header, *rows]), note]
-    return lines
+    return ["", *_grid([header, *rows]), note]
 
 
 def _without(report: Mapping[str, Any]) -> list[str]:

@@ -75,3 +75,18 @@ def test_insightface_is_used_only_where_it_is(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "models" / "buffalo_l").mkdir(parents=True)
     with pytest.raises(WeightsError, match="is not whole"):
         choose_embedder("auto")
+
+
+def test_a_judge_of_other_cuts_of_the_face_is_refused(folder: Path) -> None:
+    assert evaluated(folder).exit_code == 0
+    stored = next((folder / "judges").glob("judge-*.safetensors"))
+    assert evaluated(folder, "--judge", str(stored)).exit_code == 0
+    card = stored.with_suffix(".json")
+    told = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps({**told, "face_box": [0.0, 0.0, 1.0]}), encoding="utf-8")
+    try:
+        refused = evaluated(folder, "--judge", str(stored))
+    finally:
+        card.write_text(json.dumps(told), encoding="utf-8")
+    assert isinstance(refused.exception, WeightsError)
+    assert "faces cut in another way" in str(refused.exception)

@@ -35,7 +35,7 @@ def cross_fitted(cells: Sequence[Cell]) -> list[Cell]:
     """
     out: list[Cell] = []
     for group in _by(cells, _experiment):
-        arms = {name: found for found in _by(group, lambda cell: cell.arm) for name in [found[0].arm]}
+        arms = {found[0].arm: found for found in _by(group, lambda cell: cell.arm)}
         names = {str(cell.record["arm"]) for cell in group}
         for name, own in arms.items():
             if BASELINE in arms and f"{own[0].record['arm']}{PRIOR_SUFFIX}" in names:
