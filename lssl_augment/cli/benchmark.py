@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lssl_augment.cli.options import device_option
+from lssl_augment.errors import LSSLError
 
 if TYPE_CHECKING:
     from lssl_augment.evaluation.benchmark.runner import BenchmarkReport
@@ -170,6 +171,9 @@ def benchmark_command(
     with _Bar() as bar:
         report = run_benchmark(config, bar.update, bar.say)
     click.echo("\n".join(_lines(report, dry_run)))
+    if report.failed:
+        # Results of the others are there; a script must still hear of it.
+        raise LSSLError(f"{len(report.failed)} of the arms could not be run; the first: {report.failed[0]}")
 
 
 def _pack(protocol: BenchmarkProtocol, pack: Path | None, root: Path | None, simulated: bool, out: Path) -> Path:

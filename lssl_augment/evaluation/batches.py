@@ -81,6 +81,7 @@ class BatchSource:
         synthetic: stands in for some of the batch's places. shares: label → part of its places, in [0, 1].
         power: tempered sampling: a class of n faces is drawn with a chance proportional to n^power. 0 is
             ``balanced``, 1 is faces as they come; takes the place of ``balanced``.
+        emptied: label → part of its chance that is taken away, in [0, 1); needs ``balanced`` or ``power``.
         change: in place of :func:`ordinary_augmentation`, such as
             :class:`~lssl_augment.evaluation.rand_augment.RandAugment`; needs ``augmented=False``.
         mix: last of all, such as :class:`~lssl_augment.evaluation.mixing.MixUp`; labels become soft.
@@ -96,6 +97,7 @@ class BatchSource:
         synthetic: SyntheticFaces | None = None,
         shares: Mapping[int, float] | None = None,
         power: float | None = None,
+        emptied: Mapping[int, float] | None = None,
         change: FaceChange | None = None,
         mix: FaceMix | None = None,
     ) -> None:
@@ -112,6 +114,10 @@ class BatchSource:
             raise DataError(f"power must be at least 0, and takes the place of balanced; got {power} and {balanced}")
         if change is not None and augmented:
             raise DataError("change takes the place of ordinary augmentation: give augmented=False with it")
+        if emptied and not (balanced or power is not None):
+            raise DataError("emptied takes chances away from classes: give balanced=True or a power with it")
+        if emptied and not all(0 <= c < len(table.classes) and 0 <= part < 1 for c, part in emptied.items()):
+            raise DataError(f"parts to empty must be in [0, 1), of labels of the table; got {dict(emptied)}")
         empty = [name for name, n in table.counts.items() if n == 0]
         if empty:
             raise DataError(f"the training split has no face of {', '.join(empty)}")
@@ -123,6 +129,8 @@ class BatchSource:
         if balanced or power is not None:
             numbers = torch.tensor(list(table.counts.values()), dtype=torch.float64)
             self._chances = numbers ** (power or 0.0)
+            for label, part in (emptied or {}).items():
+                self._chances[label] *= 1 - part
             self._chances /= self._chances.sum()
         self._synthetic = synthetic
         # Share of each label's places; 0: only real faces.

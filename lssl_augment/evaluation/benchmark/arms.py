@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lssl_augment.errors import DataError
+from lssl_augment.evaluation.controls import SHUFFLED_SUFFIX
 from lssl_augment.evaluation.prior import PRIOR_SUFFIX
 
 __all__ = ["ARMS", "GENERATOR_PRESETS", "POWER", "PRIOR", "Arm", "find_arm"]
@@ -22,10 +23,11 @@ class Arm:
     Args:
         name: as typed and reported.
         change: of each face: ``none``, ``ordinary`` (flip, crop, rotation, colour) or ``randaugment``.
-        sampling: ``plain`` (faces as they come), ``balanced`` (a class first) or ``power``.
+        sampling: ``plain`` (faces as they come), ``balanced`` (a class first), ``power``, or ``emptied``: ``balanced``
+            less the places that synthetic faces would take.
         mix: ``none``, ``mixup`` or ``cutmix``.
         extra: ``none``, ``upsampled`` (real faces of the target classes again), ``stored`` (synthetic faces from a
-            file) or ``loop`` (made while training).
+            file) or ``loop`` (made while training). shuffled: the labels of stored faces are, as a control.
         generator: key of the generator of synthetic faces; empty: none.
         of: arm whose trained classifiers this one uses; empty: it trains its own. prior: what it does to their
             probabilities, :func:`~lssl_augment.evaluation.prior.with_prior`.
@@ -38,6 +40,7 @@ class Arm:
     mix: str = "none"
     extra: str = "none"
     generator: str = ""
+    shuffled: bool = False
     of: str = ""
     prior: float = 0.0
     sequences: bool = False
@@ -52,6 +55,7 @@ _ALL = (
     Arm("ordinary", sampling="plain"),
     Arm("balanced"),
     Arm("power", sampling="power"),
+    Arm("emptied", sampling="emptied"),
     Arm("randaugment", change="randaugment"),
     Arm("mixup", mix="mixup"),
     Arm("cutmix", mix="cutmix"),
@@ -80,7 +84,7 @@ GENERATOR_PRESETS = {
 
 def find_arm(name: str) -> Arm:
     """The arm of a name; ``lssl:WORD`` is an ablation, the generator of that key with stored faces; ``NAME-prior`` is
-    the arm NAME with class chances put back.
+    the arm NAME with class chances put back, ``NAME-shuffled`` the arm NAME with shuffled labels of synthetic faces.
 
     Raises:
         DataError: there is none.
@@ -93,10 +97,16 @@ def find_arm(name: str) -> Arm:
         if base.sequences:
             raise DataError(f"there is no arm {name!r}: class chances are put back for arms of single faces only")
         return replace(base, name=name, of=base.name, prior=PRIOR)
+    plain = name.removesuffix(SHUFFLED_SUFFIX)
+    if plain != name:
+        base = find_arm(plain)
+        if base.extra != "stored" or base.shuffled or base.of:
+            raise DataError(f"there is no arm {name!r}: only synthetic faces that are made beforehand can be shuffled")
+        return replace(base, name=name, shuffled=True)
     key, colon, word = name.partition(":")
     if key == "lssl" and colon and word:
         return Arm(name, extra="stored", generator=name)
     raise DataError(
         f"unknown arm {name!r}; arms: {', '.join(ARMS)}, lssl:WORD (with --weights lssl:WORD=FILE) "
-        "and each of them with -prior behind"
+        "and each of them with -prior behind, those with stored synthetic faces with -shuffled"
     )

@@ -25,6 +25,7 @@ from lssl_augment.evaluation.benchmark.sequence_cells import run_sequence_cell
 from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_record
 from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
+from lssl_augment.evaluation.controls import shuffle_labels
 from lssl_augment.evaluation.edits import resize
 from lssl_augment.evaluation.face_table import FaceTable, check_subjects_apart
 from lssl_augment.evaluation.prior import with_prior
@@ -117,11 +118,14 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
     protocol, train = setup.protocol, faces.train
     everything = tuple(range(len(setup.classes)))
     wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
-    how: dict[str, Any] = {"balanced": arm.sampling == "balanced", "power": arm.power}
+    how: dict[str, Any] = {"balanced": arm.sampling in ("balanced", "emptied"), "power": arm.power}
     how |= {"augmented": arm.change == "ordinary", "change": _change(arm), "mix": _mix(arm)}
     synthetic: dict[str, int] = {}
     generator: Generator | None = None
     notes: list[str] = []
+    if arm.sampling == "emptied":
+        how["emptied"] = _shares(protocol, train, wanted)
+        notes.append("rare classes are drawn less often, by what synthetic faces would take of their places")
     if arm.extra == "upsampled":
         copies = [_repeated(train, label, cell.amount or 0) for label in wanted]
         train = train.take(torch.cat([torch.arange(len(train)), *copies]))
@@ -129,6 +133,9 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
         generator, table, notes = _stored(setup, arm, faces, cell, wanted, TRAIN)
         check_subjects_apart(faces.test, table)
         check_apart(table.subjects.tolist(), faces.test.subjects.tolist(), "among the synthetic faces")
+        if arm.shuffled:
+            table = shuffle_labels(table, cell.seed)
+            notes.append("a control: the labels of the synthetic faces are shuffled")
         synthetic = {name: n for name, n in table.counts.items() if n}
         if protocol.worth > 0:
             made = [label for label in wanted if (table.labels == label).any()]
@@ -298,6 +305,4 @@ def _read_faces(
     pack: Path, splits: Path, fold: int, regime: str, classes: tuple[str, ...], cut_px: int | None, key_frames: bool
 ) -> FoldFaces:
     with FacePack.open(pack) as opened:
-        return fold_faces(
-            opened, read_splits(splits), fold, regime, Vocabulary(classes), cut_px, key_frames=key_frames
-        )
+        return fold_faces(opened, read_splits(splits), fold, regime, Vocabulary(classes), cut_px, key_frames=key_frames)

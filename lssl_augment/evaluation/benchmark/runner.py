@@ -81,7 +81,8 @@ class BenchmarkReport:
     Args:
         out: the folder. done: finished cells in it. ran: by this call. planned: cells of the plan. steps: of every
             arm but those of sequence classifiers. step_seconds: measured, None where that was not needed. left_out: in
-            words. report: file, or None. todo_s: what the cells that are left take on one worker, by that measure.
+            words. failed: what could not be run, and why. report: file, or None. todo_s: what the cells
+            that are left take on one worker, by that measure.
     """
 
     out: Path
@@ -91,6 +92,7 @@ class BenchmarkReport:
     steps: int
     step_seconds: float | None
     left_out: list[str]
+    failed: list[str]
     report: Path | None = None
     todo_s: float | None = None
 
@@ -134,20 +136,21 @@ def run_benchmark(
             left_out += [f"budget: {words}" for words in fitted.left_out]
             setup = replace(setup, protocol=replace(setup.protocol, steps=fitted.steps))
         report = BenchmarkReport(
-            config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out, todo_s=todo_s
+            config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out, [], todo_s=todo_s
         )
         if config.dry_run:
             return report
         keep_settings(config.out, setup, before)
         deadline = None if config.budget_s is None else begin + config.budget_s
-        ran, late = run_cells(setup, todo, config.workers, deadline, progress)
+        ran, late, failed = run_cells(setup, todo, config.workers, deadline, progress)
         if late:
             left_out.append(f"budget: {late} more cells, as cells took longer than the measured steps promised")
+        left_out += [f"failed: {words}" for words in failed]
         write_json(config.out / "left_out.json", left_out)
         if tell is not None:
             tell(f"{len(done) + ran} cells in {config.out}")
         write_csv(config.out)
-        return replace(report, done=len(done) + ran, ran=ran, report=_write_report(config.out, tell))
+        return replace(report, done=len(done) + ran, ran=ran, failed=failed, report=_write_report(config.out, tell))
 
 
 def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lssl_augment.errors import LeakageError, LSSLError
 from lssl_augment.evaluation.benchmark.cells import base_of, derived_record, run_cell
 from lssl_augment.evaluation.benchmark.records import append_record, read_records
 from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_of
@@ -24,13 +25,24 @@ Progress = Callable[[int, int, Cell | None], None]
 
 def run_cells(
     setup: CellSetup, todo: Sequence[Cell], workers: int, deadline: float | None, progress: Progress | None
-) -> tuple[int, int]:
-    """Run cells; every record is on disk before the next one is waited for. Returns (ran, not begun in time)."""
+) -> tuple[int, int, list[str]]:
+    """Run cells; every record is on disk before the next one is waited for.
+
+    A cell that cannot be run (a generator that its faces cannot train, say) takes those of its arm, regime and fold
+    with it; the others go on.
+
+    Returns:
+        Cells run, cells not begun in time, and what could not be run and why.
+
+    Raises:
+        LeakageError: at once. LSSLError: no cell could be run.
+    """
     tell = progress or (lambda *_: None)
     tell(0, len(todo), None)
     ran, longest = 0, 0.0
     queue = [cell for cell in todo if base_of(cell) is None]
     derived = [cell for cell in todo if base_of(cell) is not None]
+    failed: list[str] = []
 
     def keep(record: dict[str, Any], cell: Cell) -> None:
         nonlocal ran
@@ -47,24 +59,40 @@ def run_cells(
     for record in read_records(setup.out) if derived else []:
         follow(record)
 
+    def give_up(cell: Cell, error: LSSLError) -> None:
+        """Leave out what would fail in the same way."""
+        words = f"{cell.arm}, {cell.regime}, fold {cell.fold}: {error}"
+        if words not in failed:  # one that ran beside it says the same
+            failed.append(words)
+        for rest in (queue, derived):
+            rest[:] = [c for c in rest if _group(base_of(c) or c) != _group(cell)]
+        if not queue and not ran and not running:
+            raise error
+
     def late() -> bool:
         # A cell that surely cannot end in time is not begun; the first one that is trained always is.
         return deadline is not None and longest > 0 and time.monotonic() + longest > deadline
 
+    running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}
     if workers == 1:
         while queue and not late():
             cell, begin = queue.pop(0), time.monotonic()
-            record = run_cell(setup, cell)
+            try:
+                record = run_cell(setup, cell)
+            except LSSLError as error:
+                if isinstance(error, LeakageError):
+                    raise
+                give_up(cell, error)
+                continue
             longest = time.monotonic() - begin
             keep(record, cell)
             follow(record)
-        return ran, len(queue) + len(derived)
+        return ran, len(queue) + len(derived), failed
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_begin_work, initargs=(threads, os.getpid())
     ) as pool:
-        running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}
         try:
             while running or (queue and not late()):
                 while queue and len(running) < workers and not late():
@@ -72,6 +100,10 @@ def run_cells(
                     running[pool.submit(run_cell, setup, cell)] = cell, time.monotonic()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     cell, begin = running.pop(future)
+                    why = future.exception()
+                    if isinstance(why, LSSLError) and not isinstance(why, LeakageError):
+                        give_up(cell, why)
+                        continue
                     longest = time.monotonic() - begin
                     keep(future.result(), cell)
                     follow(future.result())
@@ -83,7 +115,11 @@ def run_cells(
             for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
-    return ran, len(queue) + len(derived)
+    return ran, len(queue) + len(derived), failed
+
+
+def _group(cell: Cell) -> tuple[str, str, int]:
+    return cell.arm, cell.regime, cell.fold
 
 
 def _begin_work(threads: int, parent: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lssl_augment.evaluation.controls import is_control
 from lssl_augment.evaluation.statistics import ArmSummary, Gap, Regime
 from lssl_augment.evaluation.statistics.summary import PRIMARY
 
@@ -25,7 +26,7 @@ def first_sentence(regimes: Sequence[Regime]) -> str:
         )
     if len(best) == 1:
         regime, (arm, gap) = best[0]
-        tried = sum(a.synthetic for a in regime.arms.values())
+        tried = sum(a.synthetic and not is_control(a.name) for a in regime.arms.values())
         chosen = f" (the best of {tried} arms with synthetic faces, chosen on the test faces)" if tried > 1 else ""
         return f"In {regime_title(regime)}, synthetic faces {_WORDS[gap.outcome]}: {_numbers(arm.name, gap)}{chosen}."
     counts = {outcome: [r for r, (_, gap) in best if gap.outcome == outcome] for outcome in _WORDS}
@@ -41,13 +42,16 @@ def regime_sentences(regime: Regime) -> list[str]:
     out = []
     for arm in regime.arms.values():
         if arm.synthetic and arm.to_best_real is not None:
-            out.append(f"{arm.name} {_WORDS[arm.to_best_real.outcome]}: {_numbers(arm.name, arm.to_best_real)}.")
+            kind = ", a control whose labels are shuffled," if is_control(arm.name) else ""
+            gap = arm.to_best_real
+            out.append(f"{arm.name}{kind} {_WORDS[gap.outcome]}: {_numbers(arm.name, gap)}.")
     return out
 
 
 def best_synthetic(regime: Regime) -> tuple[ArmSummary, Gap] | None:
-    """The arm with synthetic faces of the highest balanced accuracy, and its gap to the best without."""
-    found = [(a, a.to_best_real) for a in regime.arms.values() if a.synthetic and a.to_best_real is not None]
+    """The arm with synthetic faces (no control) of the highest balanced accuracy, and its gap to the best without."""
+    arms = [a for a in regime.arms.values() if a.synthetic and not is_control(a.name)]
+    found = [(a, a.to_best_real) for a in arms if a.to_best_real is not None]
     return max(found, key=lambda pair: pair[0].mean[PRIMARY]) if found else None
 
 

@@ -281,6 +281,46 @@ def test_synthetic_faces_take_fewer_places_of_a_class_with_more_real_ones(tmp_pa
     assert any("take 25 / (25 + n) of its places" in note for note in record["notes"])
 
 
+def test_controls_see_the_same_faces_without_what_they_say(tmp_path: Path) -> None:
+    arms = ("balanced", "emptied", "lssl", "lssl-shuffled")
+    config = configured(tmp_path, arms=arms, first_arms=(), wishes=TRAINED, regimes=("rare-3",), seeds=(1,))
+    seen: list[tuple[BatchSource, dict[str, Any]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        class Watched(BatchSource):
+            def __init__(self, table: Any, batch: int, **how: Any) -> None:
+                super().__init__(table, batch, **how)
+                seen.append((self, how))
+
+        patch.setattr("lssl_augment.evaluation.benchmark.cells.BatchSource", Watched)
+        assert run_benchmark(config).left_out == []
+    _, emptied, made, shuffled = (how for _, how in seen)
+    # As rarely drawn as synthetic faces leave room for real ones.
+    assert emptied["emptied"] == made["shares"] == shuffled["shares"]
+    true, mixed = made["synthetic"]._table, shuffled["synthetic"]._table
+    assert torch.equal(true.images, mixed.images)
+    assert not torch.equal(true.labels, mixed.labels)
+    assert torch.equal(true.labels.bincount(), mixed.labels.bincount())
+    text = (config.out / "report.md").read_text()
+    assert "lssl-shuffled, 4, a control whose labels are shuffled," in text
+    assert "the best of" not in text.splitlines()[0]  # a control is not one of them
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_arm_that_fails_does_not_stop_the_others(tmp_path: Path, workers: int) -> None:
+    # A `compact` generator needs dense landmarks, which this pack lacks.
+    wishes = replace(TRAINED, lssl_preset="compact", settings=())
+    arms = ("lssl", "lssl-prior", "real", "balanced")
+    config = configured(tmp_path, arms=arms, first_arms=(), wishes=wishes, seeds=(0, 1), workers=workers)
+    report = run_benchmark(config)
+    assert {r["arm"] for r in read_records(config.out)} == {"real", "balanced"}
+    assert (report.ran, len(report.failed)) == (4, 1)
+    assert report.failed[0].startswith("lssl, full, fold 0: ")
+    assert json.loads((config.out / "left_out.json").read_text()) == [f"failed: {report.failed[0]}"]
+    with pytest.raises(DataError, match="dense landmarks"):  # nothing is left that could run
+        run_benchmark(replace(config, out=tmp_path / "alone", protocol=replace(config.protocol, arms=("lssl",))))
+
+
 def test_targets_and_worth_from_the_command_line(tmp_path: Path) -> None:
     pack = write_pack(tmp_path / "p.h5", "lfw-expressions")
     # fmt: off
