@@ -53,6 +53,8 @@ _UPPER_LIP = [13, 82, 312, 81, 311, 80, 310, 191, 415, 0, 37, 267, 39, 269, 40, 
 _CHIN = [18, 83, 313, 200, 201, 421, 199, 175, 152, 148, 377, 176, 400, 149, 378, 150, 379, 194, 418, 204, 424]
 _LIP_SHARE = {"lower": 0.75, "upper": 0.25, "chin": 0.55}
 
+#: A mouth may be open by so much more than it should before it is closed.
+_SLACK = 0.02
 _MIRROR_YZ = (1.0, -1.0, -1.0)
 
 
@@ -77,15 +79,15 @@ def mouth_gap(dense: Tensor) -> Tensor:
 
 
 def settle_mouth(dense: Tensor, widest: Tensor) -> Tensor:
-    """Close mouths that are open wider than their donor's.
+    """Close mouths that are open wider than their expression asks for.
 
     What a face keeps of its own smile would hold the lips apart, and teeth in a face at rest make it a smile.
 
     Args:
-        dense: target shapes, ``(B, 478, 3)``; widest: largest :func:`mouth_gap` of each, ``(B,)``.
+        dense: target shapes, ``(B, 478, 3)``; widest: :func:`mouth_gap` each should not exceed by much, ``(B,)``.
     """
     width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
-    excess = ((mouth_gap(dense) - widest).clamp_min(0) * width)[:, None]
+    excess = ((mouth_gap(dense) - widest - _SLACK).clamp_min(0) * width)[:, None]
     out = dense.clone()
     out[:, _LOWER_LIP, 1] -= _LIP_SHARE["lower"] * excess
     out[:, _UPPER_LIP, 1] += _LIP_SHARE["upper"] * excess
@@ -166,6 +168,11 @@ class ExpressionShapes:
         moved[:, _UPPER, 1] -= overlap
         moved[:, _LOWER, 1] += overlap
         return moved
+
+    def opening(self, expression: Tensor) -> Tensor:
+        """:func:`mouth_gap` of the mean face with these expression coefficients ``(B, K)``, ``(B,)``."""
+        shape = self.template + (expression @ self.basis).view(len(expression), -1, 3)
+        return mouth_gap(shape * torch.tensor(_MIRROR_YZ, device=shape.device))
 
     def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One donor mixture per row, which depends on the row's target and seed alone.

@@ -254,18 +254,16 @@ class ExpressionEngine:
         assert faces.skin is not None
         drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
         shape, rows = torch.from_numpy(drawn).to(self.device), torch.from_numpy(donors).to(self.device)
-        widest = self._textures.widest(rows, amount[:, 0])
         if mixture is not None:
             other, others = self._shapes.draw_donors(second.cpu().numpy(), np.asarray(seeds.cpu()))
             shape = torch.lerp(shape, torch.from_numpy(other).to(self.device), share)
             ends, opened = torch.from_numpy(others).to(self.device), self._textures.donor_open
-            widest = torch.lerp(widest, self._textures.widest(ends, amount[:, 0]), share[:, 0])
             # Between two mouths the inside is that of the more open one all the way, so that it does not jump.
             wider = (opened[ends] > opened[rows]) & (share[:, 0] > 0)
             rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
-        change = shape * amount - faces.expression
-        moved = self._shapes.displace(faces.dense, faces.back, change)
-        moved = settle_mouth(moved, widest)
+        shape = shape * amount
+        change = shape - faces.expression
+        moved = settle_mouth(self._shapes.displace(faces.dense, faces.back, change), self._shapes.opening(shape))
         flow = shape_flow(faces.dense, moved, self._size)
         warped = warp_image(faces.faces, flow)
         change = torch.cat([change, y - faces.classes], dim=1)

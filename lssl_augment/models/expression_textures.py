@@ -86,10 +86,6 @@ class ExpressionTextures:
         """A copy on a device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
-    def widest(self, donors: Tensor, amount: Tensor) -> Tensor:
-        """How wide a mouth may open that takes the expression of these donors, ``(B,)`` each."""
-        return self.donor_open[donors] * amount + 0.02
-
     def mouths_of(self, images: Tensor, dense: Tensor) -> Tensor:
         """Coefficients ``(B, M)`` of the mouth interiors of faces ``(B, 3, H, W)`` with landmarks ``(B, 478, 3)``."""
         flat = flatten_mouths(images, dense, self.frame, self.mouth_box.tolist())

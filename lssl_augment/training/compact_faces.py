@@ -159,13 +159,13 @@ class CompactFaces:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors."""
         drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
-        wanted = torch.from_numpy(drawn) * torch.from_numpy(intensity.astype(np.float32))[:, None]
-        change = wanted.to(self.device) - faces.expression
+        amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
+        wanted = torch.from_numpy(drawn).to(self.device) * amount
+        change = wanted - faces.expression
         rows = torch.from_numpy(donors).to(self.device)
-        amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)
-        shapes, textures = self.on_device
-        moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), textures.widest(rows, amount))
-        shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount[:, None]
+        shapes = self.on_device[0]
+        moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), shapes.opening(wanted))
+        shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
         return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 
     def edit_guess(self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor) -> Tensor:

@@ -109,14 +109,6 @@ def test_results_are_faces_in_range_whatever_the_change(textures: ExpressionText
     torch.testing.assert_close(out[1:2], alone, atol=1e-4, rtol=0)
 
 
-def test_widest_opening(textures: ExpressionTextures) -> None:
-    donors = torch.tensor([0, 5])
-    rest = textures.widest(donors, torch.zeros(2))
-    full = textures.widest(donors, torch.ones(2))
-    assert float(rest.max()) < 0.05
-    torch.testing.assert_close(full - rest, textures.donor_open[donors])
-
-
 def test_light_is_white_and_bounded_and_shade_keeps_the_colour(textures: ExpressionTextures) -> None:
     """Brightened skin must not glow in its own colour; darkened skin keeps its saturation."""
     dense = textures.frame[None]

@@ -7,7 +7,7 @@ from tiny_faces import NAMES, SIZE_PX, drawn_faces, expression_field, fitted, me
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import RIGID
-from lssl_augment.training.shapes import _class_means, fit_expression_shapes, typicality
+from lssl_augment.training.shapes import _class_means, _clear_donors, fit_expression_shapes, typicality
 
 
 def test_what_is_fitted() -> None:
@@ -56,6 +56,22 @@ def test_donors_are_faces_of_their_class() -> None:
     assert np.array_equal(faces.labels[index], objective.shapes.donor_labels.numpy())
     assert len(np.unique(index)) == len(index)
     assert np.bincount(faces.labels[index]).min() >= 8
+
+
+def test_donors_are_clearer_than_the_faces_they_come_from() -> None:
+    """Classes 1 and 2 differ from faces at rest by (8, 2) and (0, −4), and these vary by 4 and by 1."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    means = np.array([[0.0, 0.0], [8.0, 2.0], [0.0, -4.0]])
+    own = rng.normal(size=(120, 2))
+    own -= np.stack([own[labels == c].mean(0) for c in range(3)])[labels]
+    donors = _clear_donors(means[labels] + own, labels, np.arange(120), means, np.diag([16.0, 1.0]), 0).numpy()
+    found = np.stack([donors[labels == c].mean(0) for c in range(3)])
+    # In standard deviations at rest both differ most in the second place: (2, 2) and (0, −4).
+    marked = 0.5 * (np.hypot(8, 2) + 4) / 2
+    wanted = [[0, 0], [1.3 * 8 + marked / np.sqrt(2), 1.3 * 2 + marked / np.sqrt(2)], [0, -1.3 * 4 - marked]]
+    assert np.allclose(found, wanted, atol=1e-6)
+    assert np.allclose(donors - found[labels], 0.4 * own, atol=1e-6)
 
 
 def test_fitting_again_gives_the_same() -> None:
