@@ -215,8 +215,8 @@ def _clear_donors(
 
     Posed data sets are clear, photographs are not. What a donor shows beside its class's mean (a turn of the mouth, a
     wink, an error of its landmarks) is as large as the expression: ``_OWN_SHARE`` of it is kept. The mean goes
-    ``_CLEAR`` times as far from the neutral one as the class does, and then a constant length, ``_MARKED`` of the median
-    of all classes, in the direction in which the class stands out most from how faces at rest differ anyway: the same
+    ``_CLEAR`` times as far from the neutral one as the class does, and then by a length (``_MARKED`` of the median
+    of all classes) in the direction in which the class stands out most from how faces at rest differ anyway: the same
     difference with its components divided by their standard deviation at rest, as in a caricature. Mouths move by much
     and vary by much; brows hardly move and hardly vary, and they are what tells anger and sadness.
 
