@@ -134,7 +134,8 @@ def evaluate(
         progress(f"identity is left out: nobody in split {config.split!r} has two photos to compare with")
     elif embedder is not None:
         progress("identity")
-        report["identity"], passes = _identity(embedder, everyone, pack, config, edits, names)
+        known = embedder(everyone)
+        report["identity"], passes = _identity(embedder, known, pack, config, edits, names)
     for words, other in (without or {}).items():
         progress(f"the same without {words}")
         plain = edit_sources(other, pack, rows, config.seed)
@@ -145,7 +146,7 @@ def evaluate(
         }
         if "identity" in report:
             assert embedder is not None
-            row["identity"] = _identity(embedder, everyone, pack, config, plain, names)[0]["above_threshold"]
+            row["identity"] = _identity(embedder, known, pack, config, plain, names)[0]["above_threshold"]
         report.setdefault("without", {})[words] = row
     progress("KID")
     report["kid"] = kid_table(judges[0], edits, test, config)
@@ -245,11 +246,16 @@ def _check_apart(pack: FacePack, split: str) -> None:
 
 
 def _identity(
-    embedder: Embedder, faces: Tensor, pack: FacePack, config: EvaluateConfig, edits: Edits, names: tuple[str, ...]
+    embedder: Embedder,
+    vectors: np.ndarray,
+    pack: FacePack,
+    config: EvaluateConfig,
+    edits: Edits,
+    names: tuple[str, ...],
 ) -> tuple[dict[str, Any], np.ndarray]:
     rows = pack.select(split=config.split)
     local = replace(edits, rows=np.searchsorted(rows, edits.rows))
-    return identity_table(embedder, faces, np.asarray(pack.subjects)[rows], local, names, config.seed)
+    return identity_table(embedder, vectors, np.asarray(pack.subjects)[rows], local, names, config.seed)
 
 
 @torch.no_grad()

@@ -121,20 +121,19 @@ def choose_embedder(wish: str = "auto", device: str | torch.device = "cpu") -> E
 
 
 def identity_table(
-    embedder: Embedder, faces: Tensor, subjects: np.ndarray, edits: Edits, names: tuple[str, ...], seed: int = 0
+    embedder: Embedder, vectors: np.ndarray, subjects: np.ndarray, edits: Edits, names: tuple[str, ...], seed: int = 0
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Similarities of (source, result) beside those of real pairs, and which results pass.
 
     Args:
-        faces, subjects: all real faces of unseen people, ``(M, 3, S, S)`` uint8 and ``(M,)``; ``edits.rows`` are
-            places among them.
+        vectors, subjects: what ``embedder`` makes of all real faces of unseen people, ``(M, D)``, and who they are,
+            ``(M,)``; ``edits.rows`` are places among them.
 
     Returns:
         The table, and ``(R,)`` bool: the result is above the threshold at 0.1 % false accepts. Result and source share
         the photograph (light, background, pose), which a recogniser likes; so results are also compared with *another*
         photo of the person, where there is one, beside the same comparison of the source itself.
     """
-    vectors = embedder(faces)
     same, different = pair_scores(vectors, subjects, seed=seed)
     threshold = threshold_at(different, 1e-3)
     made = embedder(edits.images)
