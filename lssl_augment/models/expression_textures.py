@@ -128,6 +128,7 @@ class ExpressionTextures:
         plain = (warped.float() + 1) / 2
         # Shade keeps the colour's saturation; light is white, or bright skin would glow orange.
         shaded = plain * ratio.clamp(max=1) + plain.mean(1, keepdim=True) * (ratio - 1).clamp(min=0)
+        shaded = _skin_under_highlights(plain, shaded, skin)
 
         left, top, width, height = self.mouth_box.tolist()
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
@@ -141,6 +142,18 @@ class ExpressionTextures:
         mask = mouth_mask(dense, size) * need[:, None, None, None]
         dressed = shaded + mask * (inside - shaded)
         return (dressed.clamp(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def _skin_under_highlights(plain: Tensor, shaded: Tensor, skin: Tensor) -> Tensor:
+    """Give shaded highlights the skin's colour; what was white from a flash would turn into grey patches.
+
+    A pixel brighter than the skin is skin with white light on it. Where shade takes some of that light away, as much
+    of the skin's colour comes back. All in [0, 1], ``(B, 3, H, W)`` and the skin ``(B, 3, 1, 1)``.
+    """
+    level = skin.mean(1, keepdim=True).clamp(0.05, 0.95)
+    before, after = (((x.mean(1, keepdim=True) - level) / (1 - level)).clamp(0, 1) for x in (plain, shaded))
+    hue = skin / level - 1
+    return shaded + (before - after).clamp_min(0) * shaded.mean(1, keepdim=True) * hue
 
 
 def _plausible(inside: Tensor) -> Tensor:

@@ -7,7 +7,12 @@ import torch
 from tiny_faces import SIZE_PX, as_tensors, fitted
 
 from lssl_augment.faces.expression_shapes import mouth_gap
-from lssl_augment.models.expression_textures import ExpressionTextures, mouth_mask, skin_colour
+from lssl_augment.models.expression_textures import (
+    ExpressionTextures,
+    _skin_under_highlights,
+    mouth_mask,
+    skin_colour,
+)
 from lssl_augment.models.warp import shape_flow, warp_image
 
 CALM, OPEN = 0, 2  # rows of one person
@@ -127,3 +132,17 @@ def test_light_is_white_and_bounded_and_shade_keeps_the_colour(textures: Express
         assert float(between[dark].max() if dark.any() else 0) < 1e-4
         assert float(ratio.min()) >= math.exp(-0.7) - 1e-4
         assert float(added.max()) <= float(plain.mean(1).max()) * (math.exp(0.25) - 1) + 1e-4
+
+
+def test_a_shaded_highlight_is_skin_again() -> None:
+    """What a flash made white must not turn into a grey patch."""
+    skin = torch.tensor([0.7, 0.5, 0.4])[None, :, None, None]
+    level = float(skin.mean())
+    faces = torch.tensor([1.0, level, 0.3]).view(1, 1, 1, 3).expand(1, 3, 1, 3)  # white, like skin, dark
+    assert torch.equal(_skin_under_highlights(faces, faces, skin), faces)
+    out = _skin_under_highlights(faces, faces * level, skin)
+    assert out[0, :, 0, 0].tolist() == pytest.approx(skin.flatten().tolist(), abs=1e-6)
+    assert torch.equal(out[..., 1:], (faces * level)[..., 1:])  # grey for another reason than light
+    torch.testing.assert_close(out.mean(1), (faces * level).mean(1))  # no brighter and no darker for it
+    lit = faces.clamp(max=0.8)
+    assert torch.equal(_skin_under_highlights(lit, faces, skin), faces)  # light stays white
