@@ -169,10 +169,16 @@ class ExpressionShapes:
         moved[:, _LOWER, 1] += overlap
         return moved
 
-    def opening(self, expression: Tensor) -> Tensor:
-        """:func:`mouth_gap` of the mean face with these expression coefficients ``(B, K)``, ``(B,)``."""
-        shape = self.template + (expression @ self.basis).view(len(expression), -1, 3)
-        return mouth_gap(shape * torch.tensor(_MIRROR_YZ, device=shape.device))
+    def opening(self, expression: Tensor, own: Tensor) -> Tensor:
+        """How far a mouth should open, ``(B,)``, as :func:`mouth_gap`.
+
+        As far as that of the mean face with these expression coefficients ``(B, K)``; but where the mean face at rest
+        has its lips apart and the face itself, with :func:`mouth_gap` ``own`` ``(B,)``, has not, by so much less.
+        """
+        at_rest = torch.zeros_like(expression[:1])
+        shape = self.template + (torch.cat([expression, at_rest]) @ self.basis).view(len(expression) + 1, -1, 3)
+        gap = mouth_gap(shape * torch.tensor(_MIRROR_YZ, device=shape.device))
+        return gap[:-1] - (gap[-1] - own).clamp_min(0)
 
     def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One donor mixture per row, which depends on the row's target and seed alone.

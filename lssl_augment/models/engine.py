@@ -263,11 +263,13 @@ class ExpressionEngine:
             rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
         shape = shape * amount
         change = shape - faces.expression
-        moved = settle_mouth(self._shapes.displace(faces.dense, faces.back, change), self._shapes.opening(shape))
+        own_gap = mouth_gap(faces.dense)
+        moved = self._shapes.displace(faces.dense, faces.back, change)
+        moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
         flow = shape_flow(faces.dense, moved, self._size)
         warped = warp_image(faces.faces, flow)
         change = torch.cat([change, y - faces.classes], dim=1)
-        guess = self._textures.guess(warped, faces.skin, moved, change, rows, mouth_gap(faces.dense))
+        guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
         return out.image.clamp(-1, 1).contiguous()

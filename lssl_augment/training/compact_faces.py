@@ -164,7 +164,8 @@ class CompactFaces:
         change = wanted - faces.expression
         rows = torch.from_numpy(donors).to(self.device)
         shapes = self.on_device[0]
-        moved = settle_mouth(shapes.displace(faces.dense, faces.back, change), shapes.opening(wanted))
+        moved = shapes.displace(faces.dense, faces.back, change)
+        moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(faces.dense)))
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
         return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 

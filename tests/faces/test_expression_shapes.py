@@ -114,11 +114,16 @@ def test_mouth_gap() -> None:
 def test_the_opening_that_an_expression_asks_for(shapes: ExpressionShapes) -> None:
     """That of the mean face with the expression: closed at rest, open in surprise, and growing with the intensity."""
     surprised = shapes.donors[shapes.donor_labels == 2]
-    rest, half, full = (shapes.opening(amount * surprised) for amount in (0.0, 0.5, 1.0))
+    agape = torch.ones(len(surprised))
+    rest, half, full = (shapes.opening(amount * surprised, agape) for amount in (0.0, 0.5, 1.0))
     assert float(rest.max()) < 0.08
     assert bool((rest < half).all())
     assert bool((half < full).all())
     assert float(full.min()) > 0.15
+    # Lips that touch at rest stay closed, though the mean face's do not quite.
+    shut = shapes.opening(0.0 * surprised, torch.zeros(len(surprised)))
+    torch.testing.assert_close(shut, torch.zeros_like(shut), atol=1e-6, rtol=0)
+    torch.testing.assert_close(full - shapes.opening(surprised, 0 * agape), rest, atol=1e-6, rtol=0)
 
 
 def test_a_mouth_settles_to_its_expressions_opening() -> None:
