@@ -98,7 +98,7 @@ def test_accumulated_parts_equal_one_large_batch(index: int, monkeypatch: pytest
     monkeypatch.setattr(whole, "_prepare", lambda step, number: as_one(parts))
     expected = stepped(whole, index)
     assert ("bidirectional" in expected["log"]) == (index == 0)
-    # L1 has a kink: a pixel that is all but restored, rounded to the other side of it, turns its weighted gradient round.
+    # L1 has a kink: a pixel that is all but restored, rounded to its other side, turns its weighted gradient round.
     close(expected, stepped(accumulated, index), share=2e-2)
     assert expected["log"]["grad_norm"] > 5.0  # so the gradient was clipped, that of the whole
     norms = [float(g.norm()) for name, g in expected["gradients"].items() if name.startswith("generator.")]
