@@ -41,7 +41,7 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
 @click.option(
     "--arms",
     metavar="A,B,…",
-    help="Ways to train; NAME-prior: class chances put back. Default: those of the protocol.",
+    help="Ways to train; NAME-prior: class chances put back; NAME-shuffled: a control. Default: those of the protocol.",
 )
 @click.option("--regimes", metavar="A,B,…", help="full, share-P, rare-N, yaw-D. Default: those of the protocol.")
 @click.option("--amounts", metavar="N,N,…", help="Synthetic faces a class. Default: those of the protocol.")
@@ -173,7 +173,7 @@ def benchmark_command(
     click.echo("\n".join(_lines(report, dry_run)))
     if report.failed:
         # Results of the others are there; a script must still hear of it.
-        raise LSSLError(f"{len(report.failed)} of the arms could not be run; the first: {report.failed[0]}")
+        raise LSSLError(f"what could not be run: {'; '.join(report.failed)}; the other arms were")
 
 
 def _pack(protocol: BenchmarkProtocol, pack: Path | None, root: Path | None, simulated: bool, out: Path) -> Path:

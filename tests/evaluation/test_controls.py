@@ -45,7 +45,9 @@ def test_names_of_controls() -> None:
     assert find_arm("lssl-shuffled-prior").of == "lssl-shuffled"
     assert find_arm("lssl-shuffled-prior").shuffled
     assert is_control("lssl-shuffled, 1000")
+    assert is_control("stargan-shuffled-prior-cv, 1000")
     assert not is_control("lssl-prior, 1000")
+    assert not is_control("lssl:un-shuffled-deck, 1000")
     for name in ("balanced-shuffled", "lssl-loop-shuffled", "lssl-shuffled-shuffled", "lssl-prior-shuffled"):
         with pytest.raises(DataError, match=name):
             find_arm(name)

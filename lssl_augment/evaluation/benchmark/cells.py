@@ -252,7 +252,7 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
 
 def _shares(protocol: BenchmarkProtocol, train: FaceTable, labels: Sequence[int]) -> dict[int, float]:
     """Label → part of its places that synthetic faces take. Half where ``worth`` is 0: faces made in a loop cannot be
-    put among the real ones.
+    put among the real ones, and arm ``emptied`` has none to count.
     """
     real = list(train.counts.values())
     return {label: protocol.worth / (protocol.worth + real[label]) or 0.5 for label in labels}

@@ -321,6 +321,20 @@ def test_an_arm_that_fails_does_not_stop_the_others(tmp_path: Path, workers: int
         run_benchmark(replace(config, out=tmp_path / "alone", protocol=replace(config.protocol, arms=("lssl",))))
 
 
+def test_the_command_ends_with_an_error_where_an_arm_failed(tmp_path: Path) -> None:
+    pack = write_pack(tmp_path / "p.h5", "lfw-expressions")
+    # fmt: off
+    words = ["lfw-expressions", "--pack", str(pack), "--out", str(tmp_path / "run"), "--arms", "balanced,lssl",
+             "--regimes", "full", "--amounts", "4", "--seeds", "1", "--classifier", "tiny", "--size", "16",
+             "--steps", "1", "--batch", "8", "--train-steps", "1"]
+    # fmt: on
+    done = CliRunner().invoke(benchmark_command, words)
+    assert done.exit_code == 1
+    assert "lssl, full, fold 0" in str(done.exception)
+    assert "report: " in done.output  # and what could be run is there
+    assert [r["arm"] for r in read_records(tmp_path / "run")] == ["balanced"]
+
+
 def test_targets_and_worth_from_the_command_line(tmp_path: Path) -> None:
     pack = write_pack(tmp_path / "p.h5", "lfw-expressions")
     # fmt: off
