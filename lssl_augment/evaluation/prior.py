@@ -19,13 +19,14 @@ def with_prior(probabilities: np.ndarray, counts: Sequence[int], exponent: float
 
     A classifier trained on balanced batches takes every class for equally likely, and so calls common faces rare ones.
     Exponent 1 puts the full prior back, 0 nothing; between them the rare classes keep part of their gain and common
-    faces are named rightly again. It is the logit adjustment of Menon et al. 2021 (there taken off a classifier that
-    was trained on faces as they come), log p + exponent · log prior, and needs no training.
+    faces are named rightly again. An exponent below 0 does the opposite and makes a classifier bolder. It is the logit
+    adjustment of Menon et al. 2021 (there taken off a classifier that was trained on faces as they come),
+    log p + exponent · log prior, and needs no training.
 
     Args:
         probabilities: ``(N, C)``, rows sum to 1.
         counts: real training faces of each class, synthetic ones not counted.
-        exponent: in [0, 1].
+        exponent: in [-1, 1].
 
     Returns:
         ``(N, C)`` of the dtype of ``probabilities``.
@@ -36,8 +37,8 @@ def with_prior(probabilities: np.ndarray, counts: Sequence[int], exponent: float
     chances = np.asarray(counts, np.float64)
     if probabilities.ndim != 2 or chances.shape != probabilities.shape[1:]:
         raise DataError(f"one count for each class is needed; got {probabilities.shape} and {len(counts)} counts")
-    if not 0 <= exponent <= 1:
-        raise DataError(f"the exponent must be in [0, 1]; got {exponent}")
+    if not -1 <= exponent <= 1:
+        raise DataError(f"the exponent must be in [-1, 1]; got {exponent}")
     if not (chances > 0).all():
         raise DataError(f"every class needs a training face; got counts {list(counts)}")
     weighted = probabilities.astype(np.float64) * (chances / chances.sum()) ** exponent

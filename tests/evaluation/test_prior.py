@@ -25,21 +25,27 @@ def test_nothing_and_everything() -> None:
 @given(
     st.lists(st.floats(0.001, 1), min_size=3, max_size=3),
     st.lists(st.integers(1, 10_000), min_size=3, max_size=3),
-    st.floats(0, 1),
+    st.floats(-1, 1),
 )
-def test_rows_sum_to_one_and_a_greater_exponent_favours_the_most_common(
+def test_rows_sum_to_one_an_exponent_favours_the_most_common_and_can_be_taken_back(
     row: list[float], counts: list[int], exponent: float
 ) -> None:
     p = np.array([row]) / sum(row)
     got = with_prior(p, counts, exponent)
     np.testing.assert_allclose(got.sum(1), 1)
     most = int(np.argmax(counts))
-    assert got[0, most] >= p[0, most] - 1e-12
+    assert (got[0, most] - p[0, most]) * np.sign(exponent) >= -1e-12
+    np.testing.assert_allclose(with_prior(got, counts, -exponent), p)
 
 
 @pytest.mark.parametrize(
     ("counts", "exponent", "match"),
-    [([1, 2, 3], 0.5, "one count"), ([1, 0], 0.5, "needs a training face"), ([1, 2], 1.5, r"in \[0, 1\]")],
+    [
+        ([1, 2, 3], 0.5, "one count"),
+        ([1, 0], 0.5, "needs a training face"),
+        ([1, 2], 1.5, r"in \[-1, 1\]"),
+        ([1, 2], -1.5, r"in \[-1, 1\]"),
+    ],
 )
 def test_refused(counts: list[int], exponent: float, match: str) -> None:
     with pytest.raises(DataError, match=match):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lssl_augment.evaluation.report.blocks import Block, Code, Drawing, Heading, Listing, Picture, Table, Text
-from lssl_augment.evaluation.report.chances import chances_table
 from lssl_augment.evaluation.report.paper import paper_rows
 from lssl_augment.evaluation.report.svg import Point, confusion_svg, curve_svg
+from lssl_augment.evaluation.report.trade_off import trade_off_blocks
 from lssl_augment.evaluation.report.verdict import first_sentence, regime_sentences, regime_title
 from lssl_augment.evaluation.statistics import CELL_METRICS, ArmSummary, Cell, Gap, Regime
 from lssl_augment.evaluation.statistics.summary import PRIMARY
@@ -78,9 +78,7 @@ def _regime(regime: Regime, number: int) -> list[Block]:
         if other is not None and any(gaps.values()):
             blocks.append(_gap_table(other, {name: gap for name, gap in gaps.items() if gap is not None}))
     blocks.append(_recall_table(arms, regime.classes))
-    chances = chances_table(regime.arms)
-    if chances is not None:
-        blocks.append(chances)
+    blocks += trade_off_blocks(regime.trade_offs, regime.baseline, number)
     paper = paper_rows(regime.protocol, regime.test_item)
     if paper is not None:
         blocks += _beside_paper(arms, *paper)

@@ -1,13 +1,13 @@
-"""Two kinds of drawing: curves with intervals, and confusion matrices."""
+"""Three kinds of drawing: curves with intervals, plain lines, and confusion matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 
-__all__ = ["confusion_svg", "curve_svg"]
+__all__ = ["confusion_svg", "curve_svg", "line_svg"]
 
 _COLOURS = ("#0b6fb8", "#d1495b", "#2a9d5c", "#8a5fbf", "#c77d0a", "#4d4d4d")
 _WIDTH, _HEIGHT = 640, 380
@@ -26,36 +26,42 @@ def curve_svg(curves: Mapping[str, Sequence[Point]], across: str, up: str) -> st
     """
     numbers = sorted({p[0] for points in curves.values() for p in points})
     ends = [v for points in curves.values() for p in points for v in p[1:]]
-    low, high = np.floor(min(ends)), np.ceil(max(ends))
-    step = max(1.0, float(np.ceil((high - low) / 6)))
-    high = low + step * np.ceil(max(high - low, 1) / step)
-    wide, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    parts, y = _frame(ends, across, up)
+    wide = _WIDTH - _LEFT - _RIGHT
 
     def x(value: float) -> float:
         return _LEFT + wide * (numbers.index(value) + 0.5) / len(numbers)
 
-    def y(value: float) -> float:
-        return _TOP + tall * float((high - value) / (high - low))
-
-    parts = []
-    for tick in np.arange(low, high + step / 2, step):
-        parts.append(_rule(_LEFT, y(tick), _LEFT + wide, y(tick), "#ddd"))
-        parts.append(_text(_LEFT - 8, y(tick) + 4, f"{tick:.0f}", "end"))
-    for number in numbers:
-        parts.append(_text(x(number), _TOP + tall + 18, f"{number:,.0f}"))
-    parts.append(_text(_LEFT + wide / 2, _HEIGHT - 8, across))
-    parts.append(f'<g transform="rotate(-90 14 {_TOP + tall / 2:.1f})">{_text(14, _TOP + tall / 2, up)}</g>')
+    parts += [_text(x(number), _HEIGHT - _BOTTOM + 18, f"{number:,.0f}") for number in numbers]
     for row, (name, points) in enumerate(curves.items()):
         colour = _COLOURS[row % len(_COLOURS)]
         ordered = sorted(points)
-        path = " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in ordered)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(_line([(x(p[0]), y(p[1])) for p in ordered], colour))
         for number, value, lower, upper in ordered:
             parts.append(_rule(x(number), y(lower), x(number), y(upper), colour))
             parts.append(f'<circle cx="{x(number):.1f}" cy="{y(value):.1f}" r="3.5" fill="{colour}"/>')
-        spot = _TOP + 14 + 20 * row
-        parts.append(f'<rect x="{_WIDTH - _RIGHT + 12}" y="{spot - 9}" width="10" height="10" fill="{colour}"/>')
-        parts.append(_text(_WIDTH - _RIGHT + 28, spot, name, "start"))
+        parts += _key(row, name)
+    return _svg(_WIDTH, _HEIGHT, f"{up} over {across}", parts)
+
+
+def line_svg(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str) -> str:
+    """Lines through points (x, y) in the order given.
+
+    Args:
+        lines: name → its points.
+        across, up: titles of the axes.
+    """
+    parts, y = _frame([p[1] for points in lines.values() for p in points], across, up)
+    ticks = _ticks([p[0] for points in lines.values() for p in points])
+    wide, left, right = _WIDTH - _LEFT - _RIGHT, float(ticks[0]), float(ticks[-1])
+
+    def x(value: float) -> float:
+        return _LEFT + wide * (value - left) / (right - left)
+
+    parts += [_text(x(tick), _HEIGHT - _BOTTOM + 18, f"{tick:.0f}") for tick in ticks]
+    for row, (name, points) in enumerate(lines.items()):
+        parts.append(_line([(x(a), y(b)) for a, b in points], _COLOURS[row % len(_COLOURS)]))
+        parts += _key(row, name)
     return _svg(_WIDTH, _HEIGHT, f"{up} over {across}", parts)
 
 
@@ -82,6 +88,43 @@ def confusion_svg(counts: np.ndarray, classes: Sequence[str], title: str) -> str
             parts.append(_text(place[0] + side / 2, place[1] + side / 2 + 4, f"{100 * share:.0f}"))
     size = side * len(classes)
     return _svg(left + size + 10, top + size + 10, f"{title}: confusion matrix", parts)
+
+
+def _ticks(values: Sequence[float]) -> np.ndarray:
+    """At most seven whole numbers, evenly spaced, that hold the values between them."""
+    low, high = np.floor(min(values)), np.ceil(max(values))
+    step = max(1.0, float(np.ceil((high - low) / 6)))
+    ticks: np.ndarray = low + step * np.arange(np.ceil(max(high - low, 1) / step) + 1)
+    return ticks
+
+
+def _frame(values: Sequence[float], across: str, up: str) -> tuple[list[str], Callable[[float], float]]:
+    """Rules and titles of a drawing, and where a value lies up its axis."""
+    ticks = _ticks(values)
+    wide, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    low, high = float(ticks[0]), float(ticks[-1])
+
+    def y(value: float) -> float:
+        return _TOP + tall * (high - value) / (high - low)
+
+    parts = []
+    for tick in ticks.tolist():
+        parts.append(_rule(_LEFT, y(tick), _LEFT + wide, y(tick), "#ddd"))
+        parts.append(_text(_LEFT - 8, y(tick) + 4, f"{tick:.0f}", "end"))
+    parts.append(_text(_LEFT + wide / 2, _HEIGHT - 8, across))
+    parts.append(f'<g transform="rotate(-90 14 {_TOP + tall / 2:.1f})">{_text(14, _TOP + tall / 2, up)}</g>')
+    return parts, y
+
+
+def _line(points: Sequence[tuple[float, float]], colour: str) -> str:
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+
+
+def _key(row: int, name: str) -> list[str]:
+    spot, colour = _TOP + 14 + 20 * row, _COLOURS[row % len(_COLOURS)]
+    square = f'<rect x="{_WIDTH - _RIGHT + 12}" y="{spot - 9}" width="10" height="10" fill="{colour}"/>'
+    return [square, _text(_WIDTH - _RIGHT + 28, spot, name, "start")]
 
 
 def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,13 @@ class Resampler:
             known = self._values[id(cell)] = cell, _weighted(cell, self.weights(cell))
         return known[1]
 
+    def seed_counts(self, keys: Sequence[tuple[Any, int]]) -> np.ndarray:
+        """How often the cell of each (fold, seed) is in each draw of seeds, ``(draws, K)`` float64."""
+        own = np.random.default_rng([self._seed, 1])
+        seeds = sorted({key[1] for key in keys})
+        chosen = own.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=self._draws)
+        return chosen[:, [seeds.index(key[1]) for key in keys]].astype(np.float64)
+
     def interval(self, arm: Sequence[Cell], baseline: Sequence[Cell] | None = None) -> dict[str, tuple[float, float]]:
         """See :func:`paired_bootstrap`."""
         ours = {cell.key: cell for cell in arm}
@@ -58,10 +66,7 @@ class Resampler:
             raise DataError("the two arms share no fold and seed, so they cannot be compared")
         for key in keys:
             check_same_faces(ours[key], theirs[key])
-        own = np.random.default_rng([self._seed, 1])
-        seeds = sorted({key[1] for key in keys})
-        chosen = own.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=self._draws)
-        counts = chosen[:, [seeds.index(key[1]) for key in keys]].astype(np.float64)
+        counts = self.seed_counts(keys)
         ends = [(1 - self._level) / 2, (1 + self._level) / 2]
         out = {}
         for name in CELL_METRICS:

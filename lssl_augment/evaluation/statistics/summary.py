@@ -5,7 +5,7 @@ synthetic faces.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from lssl_augment.evaluation.statistics.paired_tests import (
     wilcoxon,
 )
 from lssl_augment.evaluation.statistics.results import Cell
+from lssl_augment.evaluation.statistics.trade_off import TradeOff, trade_offs
 
 __all__ = ["BASELINE", "PRIMARY", "SEQUENCE_CLASSIFIERS", "ArmSummary", "Gap", "Regime", "summarise_cells"]
 
@@ -99,6 +100,7 @@ class Regime:
             synthetic faces; None when there is neither.
         best_real: the arm without synthetic faces with the highest balanced accuracy.
         notes: which comparisons were not made, and why.
+        trade_offs: curves of the arms that share folds, seeds and faces with the baseline.
         test_item: ``face`` or ``sequence``: what was tested. Arms tested on one are never compared with the other's.
     """
 
@@ -113,6 +115,7 @@ class Regime:
     best_real: str | None
     notes: tuple[str, ...] = ()
     test_item: str = "face"
+    trade_offs: dict[str, TradeOff] = field(default_factory=dict)
 
 
 def summarise_cells(cells: Sequence[Cell], *, draws: int = 1000, seed: int = 0) -> list[Regime]:
@@ -150,7 +153,8 @@ def _regime(key: tuple[Any, ...], cells: list[Cell], resampler: Resampler) -> Re
     protocol, dataset, simulated, name, classifier, item = key
     missing = [n for n in arms if baseline is not None and n != baseline and n not in to_baseline]
     notes = tuple(f"{n} was tested on other {item}s, folds or seeds than {baseline}: not compared." for n in missing)
-    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best, notes, item)
+    curves = {} if item == "sequence" else trade_offs({n: arm.cells for n, arm in arms.items()}, baseline, resampler)
+    return Regime(protocol, dataset, simulated, name, classifier, classes, arms, baseline, best, notes, item, curves)
 
 
 def _arm(name: str, cells: list[Cell], resampler: Resampler) -> ArmSummary:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lssl_augment.errors import SchemaError
 from lssl_augment.evaluation.report import write_report
-from lssl_augment.evaluation.statistics import read_cells
+from lssl_augment.evaluation.statistics import read_cells, summarise_cells
 from tests.evaluation.drawn_cells import draw_results
 
 SKILLS = {"real": 0.5, "balanced": 1.5, "lssl": 3.0, "stargan": 0.2}
@@ -179,18 +179,22 @@ def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
     assert np.all([b"nan" not in page for page in first])
 
 
-def test_every_exponent_of_the_class_chances_is_shown(tmp_path: Path) -> None:
+def test_arms_at_the_same_plain_accuracy(tmp_path: Path) -> None:
     counts = {"neutral": 400, "happiness": 100, "surprise": 25}
-    skills = {"balanced": 0.5, "balanced-prior": 0.5, "lssl": 1.5}
-    draw_results(tmp_path, skills, n_train=counts, n_synthetic=0)
-    markdown = write_report(tmp_path)[0].read_text()
-    rows = [line.split(" | ") for line in markdown.splitlines() if re.match(r"\| \S+ \| 0(\.\d)? \|", line)]
-    assert [row[0] for row in rows] == ["| balanced"] * 6  # no arm lssl-prior, so lssl is left out
-    assert [row[1] for row in rows] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
-    cells = [cell for cell in read_cells(tmp_path) if cell.arm == "balanced"]
-    for row in rows:
-        weighted = [cell.probabilities * (np.array([400, 100, 25]) / 525) ** float(row[1]) for cell in cells]
-        right = [100 * float((p.argmax(1) == cell.labels).mean()) for p, cell in zip(weighted, cells, strict=True)]
-        assert row[4].rstrip(" |") == f"{np.mean(right):.1f} ± {np.std(right, ddof=1):.1f}"
-    draw_results(tmp_path / "none", {"balanced": 1.0, "lssl": 2.0}, n_train=counts)
-    assert "exponent" not in write_report(tmp_path / "none")[0].read_text()
+    draw_results(tmp_path, {"balanced": 0.5, "balanced-prior": 0.5, "lssl": 1.5}, n_train=counts, n_synthetic=0)
+    markdown, page = read(tmp_path)
+    assert "| arm, at a cost in accuracy of | 0 | 1 | 2 | 4 |" in markdown
+    (regime,) = summarise_cells(read_cells(tmp_path), draws=60)
+    at = next(i for i, row in enumerate(page.rows) if row and row[0] == "arm, at a cost in accuracy of")
+    rows = {row[0]: row[1:] for row in page.rows[at + 1 : at + 3]}
+    assert rows["balanced"] == [f"{100 * best:.1f}" for best in regime.trade_offs["balanced"].best]
+    assert list(rows) == ["balanced", "lssl"]  # balanced-prior is a point of balanced's curve
+    curve = regime.trade_offs["lssl"]
+    wanted = [
+        f"{100 * best:.1f} ({100 * gain:+.1f}; {100 * low:+.1f} to {100 * high:+.1f})"
+        for best, gain, (low, high) in zip(curve.best, curve.gain, curve.interval, strict=True)
+    ]
+    assert rows["lssl"] == wanted
+    drawing = (tmp_path / "figures" / "trade-off-0.svg").read_text()
+    assert drawing.count("<polyline") == 2
+    assert "plain accuracy" in drawing

@@ -1,0 +1,142 @@
+"""What an arm finds at a given plain accuracy: arms compared with their boldness taken out.
+
+A classifier that calls more faces rare finds more rare faces and misnames more common ones. Putting class chances back,
+or taking more of them away, moves any arm along such a curve after training, so an arm is better than another where its
+curve lies above the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lssl_augment.evaluation.prior import PRIOR_SUFFIX, with_prior
+from lssl_augment.evaluation.statistics.bootstrap import Resampler, same_faces
+from lssl_augment.evaluation.statistics.results import Cell
+
+__all__ = ["COSTS", "EXPONENTS", "TradeOff", "trade_offs"]
+
+#: Exponents of class chances of the curve, bold to cautious.
+EXPONENTS = tuple(round(0.05 * i, 2) for i in range(-20, 21))
+#: How much plain accuracy may be lost against the baseline as it is.
+COSTS = (0.0, 0.01, 0.02, 0.04)
+
+_END = 0.025
+
+
+@dataclass(frozen=True, eq=False)
+class TradeOff:
+    """The curve of one arm, and what it finds at each of :data:`COSTS`.
+
+    Args:
+        arm: its name.
+        accuracy, balanced: plain and balanced accuracy at each of :data:`EXPONENTS`, means over cells, ``(E,)``.
+        best: highest balanced accuracy of the exponents, one for all cells, with which the mean plain accuracy is
+            below the baseline's by at most each cost; NaN where there is none.
+        gain: ``best`` less the baseline's at the same cost, on the cells that both have.
+        interval: 95 % bootstrap of ``gain`` over test subjects and seeds; the exponent is chosen anew in each draw.
+    """
+
+    arm: str
+    accuracy: np.ndarray
+    balanced: np.ndarray
+    best: tuple[float, ...]
+    gain: tuple[float, ...]
+    interval: tuple[tuple[float, float], ...]
+
+
+def trade_offs(arms: Mapping[str, Sequence[Cell]], baseline: str | None, resampler: Resampler) -> dict[str, TradeOff]:
+    """A curve for each arm that trained classifiers of its own and shares folds, seeds and faces with the baseline.
+
+    The exponents are chosen on the test faces, for every arm alike: a comparison of what arms know, and no result that
+    anybody would have had. Empty without a baseline or the numbers of training faces.
+    """
+    if baseline is None:
+        return {}
+    theirs = {cell.key: cell for cell in arms[baseline] if _counts(cell) is not None}
+    out = {}
+    for name, cells in arms.items():
+        ours = {cell.key: cell for cell in cells if cell.key in theirs and _counts(cell) is not None}
+        fair = ours and all(same_faces(cell, theirs[key]) for key, cell in ours.items())
+        if fair and not _derived(cells[0]):
+            keys = list(ours)
+            out[name] = _compare(name, [ours[k] for k in keys], [theirs[k] for k in keys], resampler)
+    return out
+
+
+def _compare(name: str, arm: Sequence[Cell], baseline: Sequence[Cell], resampler: Resampler) -> TradeOff:
+    once = [np.ones((1, len(cell.labels)), np.float32) for cell in arm]
+    one = np.ones((1, len(arm)))
+    accuracy, balanced = _curve(arm, once, one)
+    best = _best(accuracy, balanced, *_curve(baseline, once, one))
+    drawn = [resampler.weights(cell) for cell in arm]
+    seeds = resampler.seed_counts([cell.key for cell in arm])
+    draws = _best(*_curve(arm, drawn, seeds), *_curve(baseline, drawn, seeds))
+    gains = draws[0] - draws[1]
+    interval = []
+    for column in gains.T:
+        known = column[np.isfinite(column)]
+        ends = np.quantile(known, (_END, 1 - _END)) if len(known) else (np.nan, np.nan)
+        interval.append((float(ends[0]), float(ends[1])))
+    return TradeOff(
+        name,
+        accuracy[0],
+        balanced[0],
+        tuple(best[0][0].tolist()),
+        tuple((best[0] - best[1])[0].tolist()),
+        tuple(interval),
+    )
+
+
+def _best(
+    accuracy: np.ndarray, balanced: np.ndarray, base_accuracy: np.ndarray, base_balanced: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(D, E)`` curves → the highest balanced accuracy of arm and baseline at each cost, ``(D, costs)``."""
+    level = base_accuracy[:, EXPONENTS.index(0.0)]
+
+    def highest(plain: np.ndarray, value: np.ndarray, cost: float) -> np.ndarray:
+        # A face's worth of rounding must not decide.
+        kept = plain >= (level - cost)[:, None] - 1e-9
+        found: np.ndarray = np.where(kept, value, -np.inf).max(1)
+        return np.where(np.isfinite(found), found, np.nan)
+
+    ours = np.stack([highest(accuracy, balanced, cost) for cost in COSTS], 1)
+    return ours, np.stack([highest(base_accuracy, base_balanced, cost) for cost in COSTS], 1)
+
+
+def _curve(
+    cells: Sequence[Cell], weights: Sequence[np.ndarray], times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Plain and balanced accuracy at each exponent, ``(D, E)``, means over cells.
+
+    Args:
+        weights: of each cell's faces in each draw, ``(D, N)``. times: how often each cell is in each draw, ``(D, K)``.
+    """
+    plain, balanced = np.zeros((len(times), len(EXPONENTS))), np.zeros((len(times), len(EXPONENTS)))
+    for cell, faces, often in zip(cells, weights, times.T, strict=True):
+        one_hot = np.eye(len(cell.classes), dtype=np.float32)[cell.labels]
+        there = (faces @ one_hot).astype(np.float64)
+        present = there > 0
+        for i, exponent in enumerate(EXPONENTS):
+            named = with_prior(cell.probabilities, _counts(cell) or (), exponent).argmax(1)
+            right = (faces @ (one_hot * (named == cell.labels)[:, None])).astype(np.float64)
+            recall = np.divide(right, there, out=np.zeros_like(right), where=present)
+            plain[:, i] += often * right.sum(1) / there.sum(1)
+            balanced[:, i] += often * recall.sum(1) / present.sum(1)
+    total = times.sum(1, keepdims=True)
+    return plain / total, balanced / total
+
+
+def _counts(cell: Cell) -> list[int] | None:
+    """Real training faces of each class; None where the record does not say."""
+    counts = cell.record.get("n_train")
+    if not isinstance(counts, dict) or not all(counts.get(name) for name in cell.classes):
+        return None
+    return [int(counts[name]) for name in cell.classes]
+
+
+def _derived(cell: Cell) -> bool:
+    """Whether the cell is another's classifier with class chances put back: a point of that one's curve."""
+    return PRIOR_SUFFIX in str(cell.record["arm"])
