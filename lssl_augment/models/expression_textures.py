@@ -32,6 +32,8 @@ _OPEN_DONOR = 0.12
 #: Largest change of log luminance, and what the fitted change is multiplied by: faces that do not lie quite on
 #: each other average folds away.
 _MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.5
+#: Blue over red of the inside of a mouth: at most so much, and at most so many times that of the skin around.
+_BLUEST, _TEETH_OVER_SKIN = 0.92, 1.5
 
 
 def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
@@ -134,7 +136,7 @@ class ExpressionTextures:
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
         patch = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, height, width)
         canvas = F.pad(patch, (left, size - left - width, top, size - top - height), mode="replicate")
-        inside = _plausible(warp_image(canvas, flow) * skin)
+        inside = _plausible(warp_image(canvas, flow) * skin, skin)
         gap = mouth_gap(dense)
         need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
         if mouths is None:
@@ -156,8 +158,16 @@ def _skin_under_highlights(plain: Tensor, shaded: Tensor, skin: Tensor) -> Tenso
     return shaded + (before - after).clamp_min(0) * shaded.mean(1, keepdim=True) * hue
 
 
-def _plausible(inside: Tensor) -> Tensor:
-    """Mouth colours ``(B, 3, H, W)`` in [0, 1], kept dull and never bluer than red whatever the components say."""
+def _plausible(inside: Tensor, skin: Tensor) -> Tensor:
+    """Mouth colours ``(B, 3, H, W)`` in [0, 1], kept dull, and warm whatever the components say.
+
+    Teeth are a little yellower than grey in white light, and yellower still where the light is: grey teeth in a face
+    that is lit warmly look blue. The skin ``(B, 3, 1, 1)`` tells of the light.
+    """
     grey = inside.mean(1, keepdim=True)
     red, green, blue = (grey + 0.75 * (inside - grey)).clamp(0.02, 0.9).split(1, dim=1)
-    return torch.cat([red, torch.minimum(green, 1.05 * red), torch.minimum(blue, red)], dim=1)
+    tint = (_TEETH_OVER_SKIN * skin[:, 2:] / skin[:, :1].clamp_min(0.05)).clamp(0.6, _BLUEST)
+    green = torch.minimum(green, red)
+    # Tongue and gums are pink at most, not purple.
+    blue = torch.minimum(torch.minimum(blue, tint * red), green)
+    return torch.cat([red, green, blue], dim=1)

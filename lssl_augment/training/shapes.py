@@ -16,6 +16,8 @@ __all__ = ["fit_expression_shapes", "typicality"]
 #: What a donor keeps of its difference from its class's mean; how far that mean goes, in class means; and how far
 #: beyond in the direction that stands out, in the median length of these.
 _OWN_SHARE, _CLEAR, _MARKED = 0.4, 1.3, 0.5
+#: Mean :func:`typicality` of a class up to which it goes all of that way, and from which only a share of it.
+_UNCLEAR, _TOLD, _TOLD_SHARE = 0.6, 0.7, 0.75
 
 
 def _ridge(inputs: np.ndarray, outputs: np.ndarray, strength: float) -> np.ndarray:
@@ -160,7 +162,8 @@ def fit_expression_shapes(
         keep = min(donors_per_class, max(8, int(len(pool) * typical_share)))
         chosen.append(pool[np.argsort(-typical[pool], kind="stable")[: max(keep, 1)]])
     index = np.concatenate(chosen)
-    model.donors = _clear_donors(expression.numpy(), labels, index, own_means, neutral_cov, neutral).float()
+    told = np.array([typical[labels == c].mean() for c in range(num_classes)])
+    model.donors = _clear_donors(expression.numpy(), labels, index, own_means, neutral_cov, told, neutral).float()
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
     return model, index
 
@@ -209,6 +212,7 @@ def _clear_donors(
     donors: np.ndarray,
     class_mean: np.ndarray,
     calm_cov: np.ndarray,
+    told: np.ndarray,
     neutral: int,
 ) -> Tensor:
     """Donors as clear as a stranger needs them: less of what is their own, more of what their class shares.
@@ -218,11 +222,13 @@ def _clear_donors(
     ``_CLEAR`` times as far from the neutral one as the class does, and then by a length (``_MARKED`` of the median
     of all classes) in the direction in which the class stands out most from how faces at rest differ anyway: the same
     difference with its components divided by their standard deviation at rest, as in a caricature. Mouths move by much
-    and vary by much; brows hardly move and hardly vary, and they are what tells anger and sadness.
+    and vary by much; brows hardly move and hardly vary, and they are what tells anger and sadness. A class that
+    photographs show clearly already goes only ``_TOLD_SHARE`` of that way: smiles would become wider than smiles are.
 
     Args:
         expression, labels: of all faces, ``(N, K)`` and ``(N,)``. donors: rows of the donors.
         class_mean: ``(C, K)``. calm_cov: covariance of the coefficients of faces at rest, ``(K, K)``.
+        told: mean :func:`typicality` of each class, ``(C,)``.
     """
     out = expression[donors].copy()
     own = labels[donors]
@@ -234,6 +240,7 @@ def _clear_donors(
     relative = step @ vectors / np.sqrt(np.maximum(values, 1e-3 * values.mean())) @ vectors.T
     relative /= np.maximum(np.linalg.norm(relative, axis=1, keepdims=True), 1e-9)
     way = _CLEAR * step + _MARKED * np.median(far[shown]) * relative
+    way *= np.interp(told, [_UNCLEAR, _TOLD], [1.0, _TOLD_SHARE])[:, None]
     way[neutral] = 0.0
     for c in np.unique(own):
         rows = own == c

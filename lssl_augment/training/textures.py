@@ -18,6 +18,8 @@ from lssl_augment.models.warp import shape_flow, warp_image
 __all__ = ["fit_expression_textures"]
 
 _OPEN = 0.12
+#: Largest difference between the logarithms of two openings that fit.
+_FITS = 0.25
 #: So many faces of a class are believed half.
 _FEW = 40
 _EYE_WEIGHT = 0.15
@@ -36,7 +38,7 @@ def fit_expression_textures(
     donor_rows: np.ndarray,
     neutral: int = 0,
     *,
-    mouth_components: int = 40,
+    mouth_components: int = 100,
     shading_px: int = 128,
     faces_per_class: int = 900,
     ridge: float = 0.1,
@@ -115,53 +117,63 @@ def fit_expression_textures(
     spread = ((teach - mean) @ basis.T).std(0)
     where = {int(r): i for i, r in enumerate(rows)}
     index = torch.tensor([where[int(r)] for r in donor_rows])
+    coefficients = ((mouth[index] - mean) @ basis.T).clamp(-2 * spread, 2 * spread)
+    lent = _lend_mouths(
+        coefficients / spread,
+        mouth[index].mean(1),
+        opening[index],
+        shapes.opening(shapes.donors, torch.full((len(index),), torch.inf)),
+        torch.from_numpy(labels[donor_rows]),
+        torch.from_numpy(own[donor_rows]),
+    )
     return ExpressionTextures(
         frame=frame,
         shading=change,
         mouth_mean=mean,
         mouth_basis=basis,
         mouth_box=torch.tensor(box),
-        donor_mouths=_typical_mouths(
-            ((mouth[index] - mean) @ basis.T).clamp(-2 * spread, 2 * spread) / spread,
-            mouth[index].mean(1),
-            opening[index],
-            torch.from_numpy(labels[donor_rows]),
-            torch.from_numpy(~own[donor_rows]),
-        )
-        * spread,
-        donor_open=opening[index],
+        donor_mouths=coefficients[lent],
+        donor_open=opening[index][lent],
     )
 
 
-def _typical_mouths(
-    mouths: Tensor, brightness: Tensor, opening: Tensor, labels: Tensor, unseen: Tensor | None = None
+def _lend_mouths(
+    mouths: Tensor, brightness: Tensor, opening: Tensor, asked: Tensor, labels: Tensor, seen: Tensor
 ) -> Tensor:
-    """Give donors with an odd mouth that of the donor of their class whose mouth is open most alike.
+    """Whose mouth each donor lends, ``(D,)`` int64: its own, or that of another donor that fits better.
 
-    Gum shields, microphones and hands are not what the inside of a mouth looks like. Odd is the sixth of a class
-    farthest from the mean mouth, and its brightest tenth.
+    Donors are made clearer, and their mouths open further than in their photographs. Clenched teeth that are stretched
+    over a wide opening are one grey patch, so the mouth comes from a donor whose photograph is open about as far as the
+    expression asks: of the same class where there are any, else of any class. Gum shields, microphones and hands are
+    not what the inside of a mouth looks like: odd ones, the sixth of a class farthest from the mean mouth and its
+    brightest tenth, are lent to nobody. Where several fit they take turns.
 
     Args:
-        mouths: coefficients in standard deviations, ``(D, M)``; brightness, opening, labels: ``(D,)``.
-        unseen: ``(D,)`` bool, donors whose photographs are too small to show a mouth; they get that of a donor of any
-            class.
+        mouths: coefficients in standard deviations, ``(D, M)``; brightness, labels: ``(D,)``.
+        opening, asked: :func:`mouth_gap` of the donor's photograph, and of its expression, ``(D,)``.
+        seen: ``(D,)`` bool, photographs that are large enough to show a mouth; the others lend none, open or closed.
     """
-    out = mouths.clone()
-    if unseen is not None and unseen.any():
-        seen = torch.nonzero(~unseen).flatten()
-        nearest = (opening[unseen][:, None] - opening[seen][None]).abs().argmin(1)
-        typical = _typical_mouths(mouths[seen], brightness[seen], opening[seen], labels[seen])
-        out[seen], out[unseen] = typical, typical[nearest]
-        return out
-    distance = mouths.norm(dim=1)
+    distance, fine = mouths.norm(dim=1), seen & (opening > _OPEN)
     for c in labels.unique():
-        rows = torch.nonzero((labels == c) & (opening > _OPEN)).flatten()
+        rows = torch.nonzero((labels == c) & fine).flatten()
         if len(rows) < 10:
             continue
-        odd = (distance[rows] > distance[rows].quantile(5 / 6)) | (brightness[rows] > brightness[rows].quantile(0.9))
-        fine = rows[~odd]
-        for row in rows[odd]:
-            out[row] = mouths[fine[(opening[fine] - opening[row]).abs().argmin()]]
+        far, bright = distance[rows].quantile(5 / 6), brightness[rows].quantile(0.9)
+        fine[rows[(distance[rows] > far) | (brightness[rows] > bright)]] = False
+    out = torch.arange(len(labels))
+    away = (opening.clamp_min(1e-3).log()[None] - asked.clamp_min(1e-3).log()[:, None]).abs()
+    near = fine[None] & (away < _FITS)
+    near_own_class = near & (labels[None] == labels[:, None])
+    for row in torch.nonzero((asked > _OPEN) | ~seen).flatten().tolist():
+        if near_own_class[row, row]:
+            continue
+        pool = near_own_class[row] if near_own_class[row].any() else near[row]
+        fitting = torch.nonzero(pool).flatten()
+        any_of = fine if asked[row] > _OPEN and fine.any() else seen
+        if len(fitting):
+            out[row] = fitting[row % len(fitting)]
+        elif any_of.any():
+            out[row] = torch.where(any_of, away[row], torch.inf).argmin()
     return out
 
 

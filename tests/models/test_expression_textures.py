@@ -9,6 +9,7 @@ from tiny_faces import SIZE_PX, as_tensors, fitted
 from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.models.expression_textures import (
     ExpressionTextures,
+    _plausible,
     _skin_under_highlights,
     mouth_mask,
     skin_colour,
@@ -146,3 +147,19 @@ def test_a_shaded_highlight_is_skin_again() -> None:
     torch.testing.assert_close(out.mean(1), (faces * level).mean(1))  # no brighter and no darker for it
     lit = faces.clamp(max=0.8)
     assert torch.equal(_skin_under_highlights(lit, faces, skin), faces)  # light stays white
+
+
+@pytest.mark.parametrize("skin", [(0.8, 0.6, 0.5), (0.6, 0.45, 0.25), (0.5, 0.5, 0.5), (0.02, 0.02, 0.9)])
+def test_the_inside_of_a_mouth_is_warm(skin: tuple[float, float, float]) -> None:
+    """Red, pink, ivory or dark, whatever the components say; in yellow light yellower, never blue, grey or purple."""
+    inside = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 1.2
+    red, green, blue = _plausible(inside, torch.tensor(skin).view(1, 3, 1, 1).expand(2, -1, -1, -1)).unbind(1)
+    assert float(blue.min()) > 0
+    assert float(red.max()) <= 0.9
+    assert bool((green <= red).all())
+    assert bool((blue <= green).all())
+    most = min(0.92, max(0.6, 1.5 * skin[2] / max(skin[0], 0.05)))
+    assert bool((blue <= most * red + 1e-6).all())
+    ivory = torch.tensor([0.8, 0.76, 0.6]).view(1, 3, 1, 1)
+    if most > 0.8:  # plausible colours are only made a little duller
+        assert float((_plausible(ivory, torch.tensor(skin).view(1, 3, 1, 1)) - ivory).abs().max()) < 0.05

@@ -59,17 +59,20 @@ def test_donors_are_faces_of_their_class() -> None:
 
 
 def test_donors_are_clearer_than_the_faces_they_come_from() -> None:
-    """Classes 1 and 2 differ from faces at rest by (8, 2) and (0, −4), and these vary by 4 and by 1."""
+    """Classes 1 and 2 differ from faces at rest by (8, 2) and (0, −4), and these vary by 4 and by 1; class 2 is half on
+    the way to being told without help.
+    """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
     means = np.array([[0.0, 0.0], [8.0, 2.0], [0.0, -4.0]])
     own = rng.normal(size=(120, 2))
     own -= np.stack([own[labels == c].mean(0) for c in range(3)])[labels]
-    donors = _clear_donors(means[labels] + own, labels, np.arange(120), means, np.diag([16.0, 1.0]), 0).numpy()
+    told, calm = np.array([0.9, 0.3, 0.65]), np.diag([16.0, 1.0])
+    donors = _clear_donors(means[labels] + own, labels, np.arange(120), means, calm, told, 0).numpy()
     found = np.stack([donors[labels == c].mean(0) for c in range(3)])
     # In standard deviations at rest both differ most in the second place: (2, 2) and (0, −4).
     marked = 0.5 * (np.hypot(8, 2) + 4) / 2
-    wanted = [[0, 0], [1.3 * 8 + marked / np.sqrt(2), 1.3 * 2 + marked / np.sqrt(2)], [0, -1.3 * 4 - marked]]
+    wanted = [[0, 0], [1.3 * 8 + marked / np.sqrt(2), 1.3 * 2 + marked / np.sqrt(2)], [0, 0.875 * (-1.3 * 4 - marked)]]
     assert np.allclose(found, wanted, atol=1e-6)
     assert np.allclose(donors - found[labels], 0.4 * own, atol=1e-6)
 

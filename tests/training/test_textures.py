@@ -9,7 +9,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.training.shapes import fit_expression_shapes
-from lssl_augment.training.textures import _shading, fit_expression_textures
+from lssl_augment.training.textures import _lend_mouths, _shading, fit_expression_textures
 
 
 def donor_rows() -> np.ndarray:
@@ -23,11 +23,11 @@ def test_what_is_fitted() -> None:
     assert textures.frame.shape == (478, 3)
     assert textures.shading.shape == (len(shapes.basis) + len(NAMES), 128, 128)
     assert textures.mouth_mean.shape == (3 * width * height,)
-    assert textures.mouth_basis.shape == (40, 3 * width * height)
-    assert textures.donor_mouths.shape == (len(shapes.donors), 40)
+    assert textures.mouth_basis.shape == (100, 3 * width * height)
+    assert textures.donor_mouths.shape == (len(shapes.donors), 100)
     assert textures.donor_open.shape == (len(shapes.donors),)
     assert all(bool(value.isfinite().all()) for value in vars(textures).values())
-    torch.testing.assert_close(textures.mouth_basis @ textures.mouth_basis.T, torch.eye(40), atol=1e-3, rtol=0)
+    torch.testing.assert_close(textures.mouth_basis @ textures.mouth_basis.T, torch.eye(100), atol=1e-3, rtol=0)
     # The frame's mouth is open and lies in the box.
     assert float(mouth_gap(textures.frame[None])) > 0.12
     inside = mouth_mask(textures.frame[None], SIZE_PX)[0, 0]
@@ -144,3 +144,40 @@ def test_people_seen_once_are_compared_as_they_come() -> None:
     alone = np.array([str(i) for i in range(len(labels))])
     one, other = (_shading(logs, shapes, labels, torch.ones(8, 8), 2, 0, 0.1, who) for who in (alone, None))
     assert torch.equal(one, other)
+
+
+def lend(opening: list[float], asked: list[float], labels: list[int], **changes: torch.Tensor) -> list[int]:
+    """Whose mouths are lent where all look alike."""
+    count = len(opening)
+    alike = {
+        "mouths": torch.zeros(count, 3),
+        "brightness": torch.ones(count),
+        "seen": torch.ones(count, dtype=torch.bool),
+    }
+    parts = {**alike, "opening": torch.tensor(opening), "asked": torch.tensor(asked), "labels": torch.tensor(labels)}
+    return _lend_mouths(**(parts | changes)).tolist()
+
+
+def test_mouths_are_as_open_as_the_expression_asks() -> None:
+    # Its own where that fits; one of its class that does, by turns; one of any class; the nearest of all.
+    assert lend([0.3, 0.5, 0.52, 0.2], [0.3, 0.45, 0.5, 0.2], [1, 1, 1, 1]) == [0, 1, 2, 3]
+    assert lend([0.2, 0.2, 0.5, 0.51], [0.5, 0.5, 0.5, 0.5], [1, 1, 1, 1]) == [2, 3, 2, 3]
+    assert lend([0.2, 0.5], [0.5, 0.5], [1, 2]) == [1, 1]
+    assert lend([0.2, 0.4, 0.15], [0.9, 0.4, 0.15], [1, 2, 2]) == [1, 1, 2]
+    # A closed photograph lends nothing, and an expression with closed lips needs nothing.
+    assert lend([0.05, 0.3, 0.1], [0.3, 0.3, 0.1], [1, 1, 1]) == [1, 1, 2]
+    assert lend([0.05, 0.1], [0.3, 0.3], [1, 1]) == [1, 1]
+
+
+def test_odd_and_unseen_mouths_are_lent_to_nobody() -> None:
+    count = 24
+    mouths, brightness = torch.zeros(count, 3), torch.linspace(0.2, 0.4, count)
+    mouths[[3, 7]], brightness[11] = 9.0, 2.0
+    seen = torch.ones(count, dtype=torch.bool)
+    seen[20] = False
+    got = lend([0.3] * count, [0.3] * count, [1] * count, mouths=mouths, brightness=brightness, seen=seen)
+    assert not {3, 7, 11, 20} & set(got)
+    assert [row for row, lender in enumerate(got) if lender == row] == [r for r in range(count) if r in set(got)]
+    assert len(set(got)) >= count - 8
+    # Of a few mouths of a class nobody can say which is odd.
+    assert lend([0.3] * 5, [0.3] * 5, [1] * 5, mouths=mouths[:5]) == list(range(5))
