@@ -11,6 +11,8 @@ from lssl_augment.models.expression_textures import (
     ExpressionTextures,
     _plausible,
     _skin_under_highlights,
+    flatten_mouths,
+    mouth_light,
     mouth_mask,
     skin_colour,
 )
@@ -163,3 +165,24 @@ def test_the_inside_of_a_mouth_is_warm(skin: tuple[float, float, float]) -> None
     ivory = torch.tensor([0.8, 0.76, 0.6]).view(1, 3, 1, 1)
     if most > 0.8:  # plausible colours are only made a little duller
         assert float((_plausible(ivory, torch.tensor(skin).view(1, 3, 1, 1)) - ivory).abs().max()) < 0.05
+
+
+def test_teeth_stay_white_in_a_dark_face(textures: ExpressionTextures) -> None:
+    """The same teeth beside skin of half the brightness: what is measured of them depends on the skin by less than it
+    does, and gives the same teeth back.
+    """
+    _, dense, _ = as_tensors([CALM, OPEN])
+    inside = mouth_mask(dense[1:], SIZE_PX) > 0.9
+    box = textures.mouth_box.tolist()
+    patches, skins = [], []
+    for level in (0.7, 0.35):
+        face = torch.where(inside, torch.tensor(0.6), torch.tensor(level)).expand(1, 3, -1, -1) * 2 - 1
+        skin = skin_colour(face, dense[1:])
+        assert float((skin - level).abs().max()) < 0.01
+        patch = flatten_mouths(face, dense[1:], textures.frame, box).view(1, 3, box[3], box[2])
+        patches.append(patch[..., box[3] // 2, box[2] // 2])
+        skins.append(skin)
+    ratio = float((patches[1] / patches[0]).mean())
+    assert ratio == pytest.approx(2**0.6, rel=0.03)  # over the skin alone it would be 2
+    for patch, skin in zip(patches, skins, strict=True):
+        assert float((patch[..., None, None] * mouth_light(skin) - 0.6).abs().max()) < 0.02
