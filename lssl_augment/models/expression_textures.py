@@ -2,9 +2,9 @@
 
 Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and
 Zhang 2001), here a linear function of the shape model's expression coefficients and of the class. Mouth
-interiors are principal components of open mouths relative to the light that the skin around tells of; a donor brings the
-coefficients of its own. Together they turn the warped source into the generator's first guess, which the generator
-then only has to correct.
+interiors are principal components of open mouths relative to the light that the skin around tells of; each donor
+brings coefficients. Together they turn the warped source into the generator's first guess, which the generator then
+only has to correct.
 """
 
 from __future__ import annotations
