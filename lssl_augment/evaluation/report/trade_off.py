@@ -9,7 +9,7 @@ import numpy as np
 
 from lssl_augment.evaluation.report.blocks import Block, Drawing, Table
 from lssl_augment.evaluation.report.svg import line_svg
-from lssl_augment.evaluation.statistics.trade_off import COSTS, TradeOff
+from lssl_augment.evaluation.statistics.trade_off import COSTS, EXPONENTS, TradeOff
 
 __all__ = ["trade_off_blocks"]
 
@@ -34,8 +34,7 @@ def trade_off_blocks(curves: Mapping[str, TradeOff], baseline: str | None, numbe
         return []
     head = ("arm, at a cost in accuracy of", *(f"{100 * cost:g}" for cost in COSTS))
     rows = tuple((name, *_places(curve, name == baseline)) for name, curve in curves.items())
-    here = curves[str(baseline)].accuracy
-    level = float(here[len(here) // 2])
+    level = float(curves[str(baseline)].accuracy[EXPONENTS.index(0.0)])
     drawn = {name: _points(curve, level - _SHOWN) for name, curve in curves.items()}
     svg = line_svg({n: p for n, p in drawn.items() if p}, "plain accuracy, %", "balanced accuracy, %")
     return [

@@ -33,6 +33,11 @@ class Resampler:
         self._weights: dict[tuple[str, bytes], np.ndarray] = {}
         self._values: dict[int, tuple[Cell, dict[str, np.ndarray]]] = {}
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Quantiles of the draws between which an interval lies."""
+        return (1 - self._level) / 2, (1 + self._level) / 2
+
     def weights(self, cell: Cell) -> np.ndarray:
         """How often each of the cell's faces is in each draw, ``(draws, N)`` float32; the same within a fold."""
         fold, subjects = str(cell.key[0]), cell.subjects.tobytes()
@@ -67,7 +72,6 @@ class Resampler:
         for key in keys:
             check_same_faces(ours[key], theirs[key])
         counts = self.seed_counts(keys)
-        ends = [(1 - self._level) / 2, (1 + self._level) / 2]
         out = {}
         for name in CELL_METRICS:
             table = np.stack([self.values(ours[key])[name] for key in keys], axis=1)
@@ -76,7 +80,7 @@ class Resampler:
             known = np.isfinite(table)
             total = (counts * known).sum(1)
             mean = (counts * np.where(known, table, 0)).sum(1)[total > 0] / total[total > 0]
-            low, high = np.quantile(mean, ends) if len(mean) else (np.nan, np.nan)
+            low, high = np.quantile(mean, self.ends) if len(mean) else (np.nan, np.nan)
             out[name] = float(low), float(high)
         return out
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,6 @@ __all__ = ["COSTS", "EXPONENTS", "TradeOff", "trade_offs"]
 EXPONENTS = tuple(round(0.05 * i, 2) for i in range(-20, 21))
 #: How much plain accuracy may be lost against the baseline as it is.
 COSTS = (0.0, 0.01, 0.02, 0.04)
-
-_END = 0.025
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,30 +55,37 @@ def trade_offs(arms: Mapping[str, Sequence[Cell]], baseline: str | None, resampl
     if baseline is None:
         return {}
     theirs = {cell.key: cell for cell in arms[baseline] if _counts(cell) is not None}
+    known = {key: _curves(cell, resampler) for key, cell in theirs.items()}
     out = {}
     for name, cells in arms.items():
         ours = {cell.key: cell for cell in cells if cell.key in theirs and _counts(cell) is not None}
         fair = ours and all(same_faces(cell, theirs[key]) for key, cell in ours.items())
         if fair and not _derived(cells[0]):
-            keys = list(ours)
-            out[name] = _compare(name, [ours[k] for k in keys], [theirs[k] for k in keys], resampler)
+            own = known if name == baseline else {key: _curves(cell, resampler) for key, cell in ours.items()}
+            out[name] = _compare(name, [own[k] for k in ours], [known[k] for k in ours], list(ours), resampler)
     return out
 
 
-def _compare(name: str, arm: Sequence[Cell], baseline: Sequence[Cell], resampler: Resampler) -> TradeOff:
-    once = [np.ones((1, len(cell.labels)), np.float32) for cell in arm]
-    one = np.ones((1, len(arm)))
-    accuracy, balanced = _curve(arm, once, one)
-    best = _best(accuracy, balanced, *_curve(baseline, once, one))
-    drawn = [resampler.weights(cell) for cell in arm]
-    seeds = resampler.seed_counts([cell.key for cell in arm])
-    draws = _best(*_curve(arm, drawn, seeds), *_curve(baseline, drawn, seeds))
-    gains = draws[0] - draws[1]
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Plain and balanced accuracy of a cell at each exponent: as it is, ``(1, E)``, and in each draw, ``(D, E)``."""
+
+    once: tuple[np.ndarray, np.ndarray]
+    drawn: tuple[np.ndarray, np.ndarray]
+
+
+def _compare(
+    name: str, arm: Sequence[_Curves], baseline: Sequence[_Curves], keys: Sequence[Any], resampler: Resampler
+) -> TradeOff:
+    one, seeds = np.ones((1, len(keys))), resampler.seed_counts(keys)
+    accuracy, balanced = _mean([c.once for c in arm], one)
+    best = _best(accuracy, balanced, *_mean([c.once for c in baseline], one))
+    draws = _best(*_mean([c.drawn for c in arm], seeds), *_mean([c.drawn for c in baseline], seeds))
     interval = []
-    for column in gains.T:
-        known = column[np.isfinite(column)]
-        ends = np.quantile(known, (_END, 1 - _END)) if len(known) else (np.nan, np.nan)
-        interval.append((float(ends[0]), float(ends[1])))
+    for column in (draws[0] - draws[1]).T:
+        found = column[np.isfinite(column)]
+        low, high = np.quantile(found, resampler.ends) if len(found) else (np.nan, np.nan)
+        interval.append((float(low), float(high)))
     return TradeOff(
         name,
         accuracy[0],
@@ -97,7 +103,7 @@ def _best(
     level = base_accuracy[:, EXPONENTS.index(0.0)]
 
     def highest(plain: np.ndarray, value: np.ndarray, cost: float) -> np.ndarray:
-        # A face's worth of rounding must not decide.
+        # Rounding must not decide.
         kept = plain >= (level - cost)[:, None] - 1e-9
         found: np.ndarray = np.where(kept, value, -np.inf).max(1)
         return np.where(np.isfinite(found), found, np.nan)
@@ -106,27 +112,37 @@ def _best(
     return ours, np.stack([highest(base_accuracy, base_balanced, cost) for cost in COSTS], 1)
 
 
-def _curve(
-    cells: Sequence[Cell], weights: Sequence[np.ndarray], times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Plain and balanced accuracy at each exponent, ``(D, E)``, means over cells.
+def _curves(cell: Cell, resampler: Resampler) -> _Curves:
+    return _Curves(_curve(cell, np.ones((1, len(cell.labels)), np.float32)), _curve(cell, resampler.weights(cell)))
+
+
+def _curve(cell: Cell, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Plain and balanced accuracy at each exponent, ``(D, E)``.
 
     Args:
-        weights: of each cell's faces in each draw, ``(D, N)``. times: how often each cell is in each draw, ``(D, K)``.
+        weights: how often each of the cell's faces is in each draw, ``(D, N)``.
     """
-    plain, balanced = np.zeros((len(times), len(EXPONENTS))), np.zeros((len(times), len(EXPONENTS)))
-    for cell, faces, often in zip(cells, weights, times.T, strict=True):
-        one_hot = np.eye(len(cell.classes), dtype=np.float32)[cell.labels]
-        there = (faces @ one_hot).astype(np.float64)
-        present = there > 0
-        for i, exponent in enumerate(EXPONENTS):
-            named = with_prior(cell.probabilities, _counts(cell) or (), exponent).argmax(1)
-            right = (faces @ (one_hot * (named == cell.labels)[:, None])).astype(np.float64)
-            recall = np.divide(right, there, out=np.zeros_like(right), where=present)
-            plain[:, i] += often * right.sum(1) / there.sum(1)
-            balanced[:, i] += often * recall.sum(1) / present.sum(1)
+    plain, balanced = (np.zeros((len(weights), len(EXPONENTS))) for _ in range(2))
+    one_hot = np.eye(len(cell.classes), dtype=np.float32)[cell.labels]
+    there = (weights @ one_hot).astype(np.float64)
+    present = there > 0
+    for i, exponent in enumerate(EXPONENTS):
+        named = with_prior(cell.probabilities, _counts(cell) or (), exponent).argmax(1)
+        right = (weights @ (one_hot * (named == cell.labels)[:, None])).astype(np.float64)
+        recall = np.divide(right, there, out=np.zeros_like(right), where=present)
+        plain[:, i] = right.sum(1) / there.sum(1)
+        balanced[:, i] = recall.sum(1) / present.sum(1)
+    return plain, balanced
+
+
+def _mean(curves: Sequence[tuple[np.ndarray, np.ndarray]], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over cells, ``(D, E)``; times: how often each cell is in each draw, ``(D, K)``."""
     total = times.sum(1, keepdims=True)
-    return plain / total, balanced / total
+    plain, balanced = (
+        sum((often[:, None] * curve[part] for often, curve in zip(times.T, curves, strict=True)), np.zeros(1)) / total
+        for part in (0, 1)
+    )
+    return plain, balanced
 
 
 def _counts(cell: Cell) -> list[int] | None:
