@@ -7,13 +7,12 @@ say nothing about the label. What an arm gains beyond its controls is what its f
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import torch
 
 from lssl_augment.evaluation.face_table import FaceTable
-from lssl_augment.evaluation.prior import PRIOR_SUFFIX
+from lssl_augment.evaluation.prior import base_arm
 
 __all__ = ["SHUFFLED_SUFFIX", "is_control", "shuffle_labels"]
 
@@ -23,8 +22,7 @@ SHUFFLED_SUFFIX = "-shuffled"
 
 def is_control(arm: str) -> bool:
     """Whether an arm of this name (its amount may follow) trains on synthetic faces that say nothing."""
-    name = arm.partition(",")[0]
-    return re.search(rf"{SHUFFLED_SUFFIX}({PRIOR_SUFFIX}(-cv)?)?$", name) is not None
+    return base_arm(arm.partition(",")[0]).endswith(SHUFFLED_SUFFIX)
 
 
 def shuffle_labels(table: FaceTable, seed: int) -> FaceTable:

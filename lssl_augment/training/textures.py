@@ -54,6 +54,7 @@ def fit_expression_textures(
     in part the difference between these people.
 
     Args:
+        mouth_components: of the insides of mouths, at most; fewer where fewer mouths teach.
         images: ``(N, S, S, 3)`` uint8; dense: ``(N, 478, 3)``; labels: ``(N,)``; expression: ``(N, K)`` coefficients.
         donor_rows: training row of each of the shape model's donors, ``(D,)``. neutral: label of faces at rest.
         faces_per_class: at most so many faces of a class teach; of people seen with several expressions, all.
@@ -113,7 +114,9 @@ def fit_expression_textures(
     mean = teach.mean(0)
     # Not torch.pca_lowrank: it draws from the global generator, and a resumed run would fit other components.
     centred = (teach - mean).double()
-    basis = torch.linalg.eigh(centred.T @ centred)[1][:, -mouth_components:].flip(1).T.float().contiguous()
+    # No more components than mouths vary by.
+    components = min(mouth_components, len(teach) - 1)
+    basis = torch.linalg.eigh(centred.T @ centred)[1][:, -components:].flip(1).T.float().contiguous()
     spread = ((teach - mean) @ basis.T).std(0)
     where = {int(r): i for i, r in enumerate(rows)}
     index = torch.tensor([where[int(r)] for r in donor_rows])
@@ -122,6 +125,7 @@ def fit_expression_textures(
         coefficients / spread,
         mouth[index].mean(1),
         opening[index],
+        # As of a face whose lips are apart at rest.
         shapes.opening(shapes.donors, torch.full((len(index),), torch.inf)),
         torch.from_numpy(labels[donor_rows]),
         torch.from_numpy(own[donor_rows]),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lssl_augment.errors import DataError
-from lssl_augment.evaluation.prior import with_prior
+from lssl_augment.evaluation.prior import base_arm, with_prior
 
 
 def test_by_hand() -> None:
@@ -50,3 +50,16 @@ def test_rows_sum_to_one_an_exponent_favours_the_most_common_and_can_be_taken_ba
 def test_refused(counts: list[int], exponent: float, match: str) -> None:
     with pytest.raises(DataError, match=match):
         with_prior(np.array([[0.5, 0.5]]), counts, exponent)
+
+
+@pytest.mark.parametrize(
+    ("arm", "base"),
+    [
+        ("lssl", "lssl"),
+        ("lssl-prior", "lssl"),
+        ("lssl-shuffled-prior-cv", "lssl-shuffled"),
+        ("lssl:no-prior-side", "lssl:no-prior-side"),
+    ],
+)
+def test_whose_classifiers(arm: str, base: str) -> None:
+    assert base_arm(arm) == base

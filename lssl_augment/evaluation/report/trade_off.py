@@ -30,11 +30,11 @@ def trade_off_blocks(curves: Mapping[str, TradeOff], baseline: str | None, numbe
     Args:
         curves: of the arms of a regime. number: of the regime, for the name of the drawing.
     """
-    if baseline not in curves or len(curves) < 2:
+    if baseline is None or baseline not in curves or len(curves) < 2:
         return []
     head = ("arm, at a cost in accuracy of", *(f"{100 * cost:g}" for cost in COSTS))
     rows = tuple((name, *_places(curve, name == baseline)) for name, curve in curves.items())
-    level = float(curves[str(baseline)].accuracy[EXPONENTS.index(0.0)])
+    level = float(curves[baseline].accuracy[EXPONENTS.index(0.0)])
     drawn = {name: _points(curve, level - _SHOWN) for name, curve in curves.items()}
     svg = line_svg({n: p for n, p in drawn.items() if p}, "plain accuracy, %", "balanced accuracy, %")
     return [

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lssl_augment.evaluation.prior import PRIOR_SUFFIX, with_prior
+from lssl_augment.evaluation.prior import CROSS_FITTED_SUFFIX, PRIOR_SUFFIX, with_prior
 from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.evaluation.statistics.results import Cell
 from lssl_augment.evaluation.statistics.summary import BASELINE
 
-__all__ = ["CROSS_FITTED", "GRID", "cross_fitted"]
+__all__ = ["GRID", "cross_fitted"]
 
-#: ``NAME-prior-cv`` is ``NAME-prior`` with the exponent of the other folds.
-CROSS_FITTED = f"{PRIOR_SUFFIX}-cv"
 #: Exponents to choose from.
 GRID = tuple(round(0.05 * i, 2) for i in range(21))
 
@@ -68,7 +66,7 @@ def _changed(cell: Cell, exponent: float, note: str) -> Cell:
     probabilities = _with_chances(cell, exponent)
     record = {
         **cell.record,
-        "arm": f"{cell.record['arm']}{CROSS_FITTED}",
+        "arm": f"{cell.record['arm']}{CROSS_FITTED_SUFFIX}",
         **measure(cell.labels, probabilities, cell.classes),
         "seconds": 0.0,
         "notes": [*(cell.record.get("notes") or ()), note],
@@ -83,8 +81,7 @@ def _accuracies(cell: Cell, exponent: float) -> tuple[float, float]:
 
 
 def _with_chances(cell: Cell, exponent: float) -> np.ndarray:
-    counts = [int(cell.record["n_train"][name]) for name in cell.classes]
-    return with_prior(cell.probabilities, counts, exponent)
+    return with_prior(cell.probabilities, cell.train_counts or (), exponent)
 
 
 def _experiment(cell: Cell) -> tuple[Any, ...]:

@@ -68,6 +68,14 @@ class Cell:
         return tuple(self.record["classes"])
 
     @property
+    def train_counts(self) -> list[int] | None:
+        """Real training faces of each class; None where the record does not say, or a class has none."""
+        counts = self.record.get("n_train")
+        if not isinstance(counts, dict) or not all(counts.get(name) for name in self.classes):
+            return None
+        return [int(counts[name]) for name in self.classes]
+
+    @property
     def synthetic(self) -> bool:
         """Whether synthetic faces were trained on, stored or made in the loop."""
         return self.synthetic_faces > 0 or self.record.get("generator") is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lssl_augment.evaluation.prior import PRIOR_SUFFIX, with_prior
+from lssl_augment.evaluation.prior import base_arm, with_prior
 from lssl_augment.evaluation.statistics.bootstrap import Resampler, same_faces
 from lssl_augment.evaluation.statistics.results import Cell
 
@@ -54,13 +54,14 @@ def trade_offs(arms: Mapping[str, Sequence[Cell]], baseline: str | None, resampl
     """
     if baseline is None:
         return {}
-    theirs = {cell.key: cell for cell in arms[baseline] if _counts(cell) is not None}
+    theirs = {cell.key: cell for cell in arms[baseline] if cell.train_counts is not None}
     known = {key: _curves(cell, resampler) for key, cell in theirs.items()}
     out = {}
     for name, cells in arms.items():
-        ours = {cell.key: cell for cell in cells if cell.key in theirs and _counts(cell) is not None}
+        ours = {cell.key: cell for cell in cells if cell.key in theirs and cell.train_counts is not None}
         fair = ours and all(same_faces(cell, theirs[key]) for key, cell in ours.items())
-        if fair and not _derived(cells[0]):
+        # Another arm's classifiers with class chances moved are points of that one's curve.
+        if fair and base_arm(str(cells[0].record["arm"])) == cells[0].record["arm"]:
             own = known if name == baseline else {key: _curves(cell, resampler) for key, cell in ours.items()}
             out[name] = _compare(name, [own[k] for k in ours], [known[k] for k in ours], list(ours), resampler)
     return out
@@ -127,7 +128,7 @@ def _curve(cell: Cell, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     there = (weights @ one_hot).astype(np.float64)
     present = there > 0
     for i, exponent in enumerate(EXPONENTS):
-        named = with_prior(cell.probabilities, _counts(cell) or (), exponent).argmax(1)
+        named = with_prior(cell.probabilities, cell.train_counts or (), exponent).argmax(1)
         right = (weights @ (one_hot * (named == cell.labels)[:, None])).astype(np.float64)
         recall = np.divide(right, there, out=np.zeros_like(right), where=present)
         plain[:, i] = right.sum(1) / there.sum(1)
@@ -143,16 +144,3 @@ def _mean(curves: Sequence[tuple[np.ndarray, np.ndarray]], times: np.ndarray) ->
         for part in (0, 1)
     )
     return plain, balanced
-
-
-def _counts(cell: Cell) -> list[int] | None:
-    """Real training faces of each class; None where the record does not say."""
-    counts = cell.record.get("n_train")
-    if not isinstance(counts, dict) or not all(counts.get(name) for name in cell.classes):
-        return None
-    return [int(counts[name]) for name in cell.classes]
-
-
-def _derived(cell: Cell) -> bool:
-    """Whether the cell is another's classifier with class chances put back: a point of that one's curve."""
-    return PRIOR_SUFFIX in str(cell.record["arm"])

@@ -88,6 +88,8 @@ def test_which_arms_have_a_curve(tmp_path: Path) -> None:
 
     cells = drawn(tmp_path / "a", {"balanced": 1.0, "lssl": 1.5, "lssl-prior": 1.5}, n_train=COUNTS)
     assert list(curves(cells)) == ["balanced", "lssl"]  # -prior is a point of lssl's own curve
+    named_so = drawn(tmp_path / "d", {"balanced": 1.0, "lssl:no-prior-side": 1.5}, n_train=COUNTS)
+    assert list(curves(named_so)) == ["balanced", "lssl:no-prior-side"]
     assert curves([c for c in cells if c.arm != "balanced"]) == {}  # nothing to compare with
     assert curves(drawn(tmp_path / "b", {"balanced": 1.0, "lssl": 1.5})) == {}  # no counts in these records
     other = drawn(tmp_path / "c", {"lssl": 1.5}, n_train=COUNTS, prefix="generated/")
