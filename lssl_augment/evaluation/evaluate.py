@@ -24,7 +24,7 @@ from lssl_augment.evaluation.face_table import FaceTable, cut_faces
 from lssl_augment.evaluation.identity import Embedder, identity_table
 from lssl_augment.evaluation.judges import JUDGE_PX, Judge
 from lssl_augment.evaluation.kid import kid, penultimate
-from lssl_augment.evaluation.skin_tone import GROUPS, ita_deg, tone_group
+from lssl_augment.evaluation.tone_table import tone_table, tones
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.landmark_net import LandmarkNet
@@ -103,7 +103,7 @@ def evaluate(
         _check_apart(pack, config.split)
     progress(f"reading split {config.split}")
     everyone = _read_split(pack, config.split, engine.face_size_px)
-    test = _labelled(everyone, pack, config.split, engine.vocabulary)
+    test, real_rows = _labelled(everyone, pack, pack.select(split=config.split), engine.vocabulary)
     rows = choose_sources(
         pack,
         engine.vocabulary,
@@ -117,6 +117,7 @@ def evaluate(
     edits = edit_sources(engine, pack, rows, config.seed)
     progress("judging")
     hits = [judge.says(edits.images) == edits.targets for judge in judges]
+    real_hits = [judge.says(test.images) == test.labels for judge in judges]
     report: dict[str, Any] = {
         "classes": list(names),
         "split": config.split,
@@ -125,7 +126,7 @@ def evaluate(
         "sources_by_class": {n: int((edits.labels == c).sum()) for c, n in enumerate(names)},
         "real_faces": test.counts,
         "settings": {**asdict(config), "source_classes": list(config.source_classes)},
-        "label_fidelity": fidelity_table(judges, hits, edits, test),
+        "label_fidelity": fidelity_table(hits, real_hits, edits.targets, test),
     }
     passes = None
     people = np.asarray(pack.subjects)[pack.select(split=config.split)]
@@ -154,17 +155,33 @@ def evaluate(
     report["displacement"] = _displacement(landmarks, edits, test, names)
     ratio = _sharpness_ratio(edits)
     report["sharpness_ratio"] = _quartiles(ratio)
-    report["skin_tone"] = _by_tone(pack, edits, landmarks, hits, passes, ratio)
+    report["skin_tone"] = tone_table(
+        names,
+        tones(edits.sources, pack, edits.rows, landmarks),
+        edits.origin.numpy(),
+        edits.targets.numpy(),
+        np.mean([hit.numpy() for hit in hits], axis=0),
+        passes,
+        ratio,
+        tones(test.images, pack, real_rows, landmarks),
+        test.labels.numpy(),
+        np.mean([hit.numpy() for hit in real_hits], axis=0),
+    )
     report["sex_and_age"] = "no label in the pack: not measured"
     return report
 
 
-def fidelity_table(judges: Sequence[Judge], hits: Sequence[Tensor], edits: Edits, test: FaceTable) -> dict[str, Any]:
-    """Share named as the target, of edits and of real faces of the class; mean and sd over judges."""
-    said = [judge.says(test.images) == test.labels for judge in judges]
-    made, real = _by_class(hits, edits.targets, test.classes), _by_class(said, test.labels, test.classes)
+def fidelity_table(
+    hits: Sequence[Tensor], real_hits: Sequence[Tensor], targets: Tensor, test: FaceTable
+) -> dict[str, Any]:
+    """Share named as the target, of edits and of real faces of the class; mean and sd over judges.
+
+    Args:
+        hits, real_hits: what each judge named rightly, of edits with these targets ``(N,)`` and of the test faces.
+    """
+    made, real = _by_class(hits, targets, test.classes), _by_class(real_hits, test.labels, test.classes)
     share = made["balanced"]["mean"] / real["balanced"]["mean"] if real["balanced"]["mean"] else float("nan")
-    return {"edits": made, "real": real, "edits_over_real": round(share, 4), "judges": len(judges)}
+    return {"edits": made, "real": real, "edits_over_real": round(share, 4), "judges": len(hits)}
 
 
 def _by_class(hits: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
@@ -231,12 +248,13 @@ def _read_split(pack: FacePack, split: str, size_px: int) -> Tensor:
     return torch.cat(parts).contiguous()
 
 
-def _labelled(faces: Tensor, pack: FacePack, split: str, vocabulary: Vocabulary) -> FaceTable:
-    rows = pack.select(split=split)
+def _labelled(faces: Tensor, pack: FacePack, rows: np.ndarray, vocabulary: Vocabulary) -> tuple[FaceTable, np.ndarray]:
+    """Those of the faces, rows ``(M,)`` of the pack, that show a class of the vocabulary, and their rows."""
     mapping = vocabulary.mapping_from(pack.vocabulary)
     labels = torch.tensor([mapping.get(int(label), -1) for label in np.asarray(pack.labels)[rows]])
     keep = labels >= 0
-    return FaceTable(faces[keep], labels[keep], np.asarray(pack.subjects)[rows[keep.numpy()]], vocabulary.names)
+    rows = rows[keep.numpy()]
+    return FaceTable(faces[keep], labels[keep], np.asarray(pack.subjects)[rows], vocabulary.names), rows
 
 
 def _check_apart(pack: FacePack, split: str) -> None:
@@ -279,39 +297,6 @@ def _displacement(landmarks: LandmarkNet, edits: Edits, test: FaceTable, names: 
         test.labels[keep].numpy(),
     )
     return {target: {name: _rounded(row) for name, row in rows.items()} for target, rows in table.items()}
-
-
-@torch.no_grad()
-def _by_tone(
-    pack: FacePack,
-    edits: Edits,
-    landmarks: LandmarkNet,
-    hits: Sequence[Tensor],
-    passes: np.ndarray | None,
-    ratio: np.ndarray,
-) -> dict[str, Any]:
-    device = next(landmarks.parameters()).device
-    dense = landmarks.aligned(edits.sources.to(device).float() / 127.5 - 1).cpu().numpy()
-    size = edits.sources.shape[-1]
-    if pack.landmarks_dense is not None:
-        dense = np.stack([pack.landmarks_dense[int(r)] for r in edits.rows]) * (size / pack.face_size_px)
-    images = edits.sources.permute(0, 2, 3, 1).numpy()
-    group = np.array([tone_group(angle) for angle in ita_deg(images, dense)])
-    origin, targets = edits.origin.numpy(), edits.targets.numpy()
-    correct = np.mean([hit.numpy() for hit in hits], axis=0)
-    table: dict[str, Any] = {"measure": "ITA of the median skin pixel of the photograph, in uncontrolled light"}
-    for name in (*GROUPS, "unknown"):
-        rows = np.flatnonzero(group[origin] == name)
-        if not len(rows):
-            continue
-        each = [correct[rows][targets[rows] == c].mean() for c in np.unique(targets[rows])]
-        table[name] = {
-            "sources": int((group == name).sum()),
-            "label_fidelity": round(float(np.mean(each)), 4),
-            "identity_above_threshold": None if passes is None else round(float(passes[rows].mean()), 4),
-            "sharpness_ratio_median": round(float(np.median(ratio[rows])), 4),
-        }
-    return table
 
 
 def _quartiles(values: np.ndarray) -> list[float]:

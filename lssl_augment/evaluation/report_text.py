@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["report_text"]
@@ -20,7 +20,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         "",
         f"Sharpness, result over source (variance of the Laplacian), quartiles: {_three(report['sharpness_ratio'])}",
         *_without(report),
-        *_tone(report["skin_tone"]),
+        *_tone(report["skin_tone"], report["classes"]),
         f"By sex and age: {report['sex_and_age']}.",
     ]
     return "\n".join(lines)
@@ -119,22 +119,31 @@ def _displacement(table: Mapping[str, Any]) -> list[str]:
     return ["", *_grid(rows)] if len(rows) > 1 else ["", "Landmark displacement: no class with a known direction"]
 
 
-def _tone(table: Mapping[str, Any]) -> list[str]:
-    rows = [["apparent skin tone", "sources", "label fidelity", "identity", "sharpness ratio"]]
-    for name, row in table.items():
-        if name == "measure":
-            continue
+def _tone(table: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    groups = {name: row for name, row in table.items() if name != "measure"}
+    shown = [name for name in classes if any(name in row["by_class"] for row in groups.values())]
+    rows = [["apparent skin tone", "sources", "label fidelity", *shown, "identity", "sharpness ratio"]]
+    for group, row in groups.items():
         identity = row["identity_above_threshold"]
         rows.append(
             [
-                name,
+                group,
                 str(row["sources"]),
                 f"{100 * row['label_fidelity']:.1f} %",
+                *(_beside_real(row["by_class"].get(name)) for name in shown),
                 "–" if identity is None else f"{100 * identity:.1f} %",
                 f"{row['sharpness_ratio_median']:.2f}",
             ]
         )
-    return ["", *_grid(rows), f"Skin tone: {table['measure']}"]
+    told = "By class: % of edits / % of real faces named rightly (real faces)"
+    return ["", *_grid(rows), told, f"Skin tone: {table['measure']}"]
+
+
+def _beside_real(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    real = "–" if row["real"] is None else f"{100 * row['real']:.0f}"
+    return f"{100 * row['edits']:.0f} / {real} ({row['real_faces']})"
 
 
 def _percent(value: Mapping[str, Any] | None) -> str:

@@ -47,14 +47,23 @@ WARP_POINTS = sorted(set(FACE_OVAL + _LIPS + _EYES + _BROWS + _NOSE + _CHEEKS))
 _UPPER = [159, 158, 160, 161, 157, 173, 246, 386, 385, 387, 388, 384, 398, 466, 13, 82, 312, 81, 311, 80, 310, 191, 415]
 _LOWER = [145, 153, 144, 163, 154, 155, 7, 374, 380, 373, 390, 381, 382, 249, 14, 87, 317, 178, 402, 88, 318, 95, 324]
 
-#: What follows the lips when a mouth closes, and the share of the way that it goes.
+#: Where the opening of a mouth is measured.
+_GAP_UPPER, _GAP_LOWER = [13, 82, 312], [14, 87, 317]
+
+#: What follows the lips when a mouth opens or closes, and the share of the way that it goes.
 _LOWER_LIP = [14, 87, 317, 178, 402, 88, 318, 95, 324, 17, 84, 314, 181, 405, 91, 321, 146, 375]
 _UPPER_LIP = [13, 82, 312, 81, 311, 80, 310, 191, 415, 0, 37, 267, 39, 269, 40, 270, 185, 409]
 _CHIN = [18, 83, 313, 200, 201, 421, 199, 175, 152, 148, 377, 176, 400, 149, 378, 150, 379, 194, 418, 204, 424]
 _LIP_SHARE = {"lower": 0.75, "upper": 0.25, "chin": 0.55}
 
-#: A mouth may be open by so much more than it should before it is closed.
+#: A mouth may be open by so much more or less than it should before it is closed or opened.
 _SLACK = 0.02
+#: Up to this opening mouths are opened.
+_PLAINLY_OPEN = 0.2
+#: What is left of the difference of two faces at rest once both open their mouths (photographs of people at rest and
+#: in the same expression: slope 0.15 in smiles, 0.27 in surprise, 0.09 in anger), and the opening beyond that at
+#: rest from which so little is left, in openings at rest.
+_REST_SHARE, _REST_REACH = 0.2, 0.5
 _MIRROR_YZ = (1.0, -1.0, -1.0)
 
 
@@ -73,24 +82,33 @@ def _procrustes(points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 def mouth_gap(dense: Tensor) -> Tensor:
     """Opening between the inner lips over the mouth's width, ``(B,)``."""
-    upper, lower = dense[:, [13, 82, 312], 1], dense[:, [14, 87, 317], 1]
+    upper, lower = dense[:, _GAP_UPPER, 1], dense[:, _GAP_LOWER, 1]
     width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
     return (lower - upper).clamp_min(0).mean(1) / width.clamp_min(1e-3)
 
 
-def settle_mouth(dense: Tensor, widest: Tensor) -> Tensor:
-    """Close mouths that are open wider than their expression asks for.
+def settle_mouth(dense: Tensor, wanted: Tensor) -> Tensor:
+    """Open and close mouths as far as their expression asks.
 
-    What a face keeps of its own smile would hold the lips apart, and teeth in a face at rest make it a smile.
+    What a face keeps of its own smile would hold the lips apart, and teeth in a face at rest make it a smile. Lips that
+    touch at rest would open less than lips that do not, and people's do not.
 
     Args:
-        dense: target shapes, ``(B, 478, 3)``; widest: :func:`mouth_gap` each should not exceed by much, ``(B,)``.
+        dense: target shapes, ``(B, 478, 3)``; wanted: :func:`mouth_gap` each should have, nearly, ``(B,)``.
     """
     width = (dense[:, 78, :2] - dense[:, 308, :2]).norm(dim=1)
-    excess = ((mouth_gap(dense) - widest - _SLACK).clamp_min(0) * width)[:, None]
+    gap = mouth_gap(dense)
+    # Wide mouths come with the shape, which donors show more clearly than people do; it is smiles that would stay shut.
+    off = (gap - wanted).clamp_min(0) + (gap - wanted.clamp_max(_PLAINLY_OPEN)).clamp_max(0)
+    excess = ((off.abs() - _SLACK).clamp_min(0) * off.sign() * width)[:, None]
+    # Lips move most in the middle and not in the corners.
+    middle = (dense[:, 78, 0] + dense[:, 308, 0])[:, None] / 2
+    aside = (dense[:, :, 0] - middle) / (width[:, None] / 2).clamp_min(1e-3)
+    arch = (1 - aside.square()).clamp_min(0)
+    arch = arch / arch[:, _GAP_UPPER + _GAP_LOWER].mean(1, keepdim=True).clamp_min(0.1)
     out = dense.clone()
-    out[:, _LOWER_LIP, 1] -= _LIP_SHARE["lower"] * excess
-    out[:, _UPPER_LIP, 1] += _LIP_SHARE["upper"] * excess
+    out[:, _LOWER_LIP, 1] -= _LIP_SHARE["lower"] * excess * arch[:, _LOWER_LIP]
+    out[:, _UPPER_LIP, 1] += _LIP_SHARE["upper"] * excess * arch[:, _UPPER_LIP]
     out[:, _CHIN, 1] -= _LIP_SHARE["chin"] * excess
     return out
 
@@ -172,13 +190,17 @@ class ExpressionShapes:
     def opening(self, expression: Tensor, own: Tensor) -> Tensor:
         """How far a mouth should open, ``(B,)``, as :func:`mouth_gap`.
 
-        As far as that of the mean face with these expression coefficients ``(B, K)``; but where the mean face at rest
-        has its lips apart and the face itself, with :func:`mouth_gap` ``own`` ``(B,)``, has not, by so much less.
+        As far as that of the mean face with these expression coefficients ``(B, K)``. Where the mean face at rest has
+        its lips apart and the face itself, with :func:`mouth_gap` ``own`` ``(B,)``, has not, by so much less; but by
+        little where the expression opens the mouth.
         """
         at_rest = torch.zeros_like(expression[:1])
         shape = self.template + (torch.cat([expression, at_rest]) @ self.basis).view(len(expression) + 1, -1, 3)
         gap = mouth_gap(shape * torch.tensor(_MIRROR_YZ, device=shape.device))
-        return gap[:-1] - (gap[-1] - own).clamp_min(0)
+        gap, rest = gap[:-1], gap[-1]
+        reached = (gap - rest) / (_REST_REACH * rest).clamp_min(1e-3)
+        kept = (1 - (1 - _REST_SHARE) * reached).clamp(_REST_SHARE, 1)
+        return gap - (rest - own).clamp_min(0) * kept
 
     def draw_donors(self, targets: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One donor mixture per row, which depends on the row's target and seed alone.

@@ -81,7 +81,10 @@ def test_report_is_whole_and_repeats(engine: ExpressionEngine, pack: FacePack, j
     assert set(report["kid"]) == {"features", *NAMES}
     assert set(report["displacement"]) == {"happiness", "surprise"}
     tones = report["skin_tone"]
-    assert sum(row["sources"] for name, row in tones.items() if name != "measure") == 6
+    groups = [row for name, row in tones.items() if name != "measure"]
+    assert sum(row["sources"] for row in groups) == 6
+    edited = [row["by_class"][n]["edited"] for row in groups for n in row["by_class"]]
+    assert sum(edited) == 6 * (len(NAMES) - 1)
     assert json.loads(json.dumps(report)) == report_of(engine, pack, judges)
     assert report != report_of(engine, pack, judges, seed=1)
     text = report_text(report)

@@ -121,20 +121,43 @@ def test_the_opening_that_an_expression_asks_for(shapes: ExpressionShapes) -> No
     assert bool((half < full).all())
     assert float(full.min()) > 0.15
     # Lips that touch at rest stay closed, though the mean face's do not quite.
-    shut = shapes.opening(0.0 * surprised, torch.zeros(len(surprised)))
-    torch.testing.assert_close(shut, torch.zeros_like(shut), atol=1e-6, rtol=0)
-    torch.testing.assert_close(full - shapes.opening(surprised, 0 * agape), rest, atol=1e-6, rtol=0)
+    shut = torch.zeros(len(surprised))
+    torch.testing.assert_close(shapes.opening(0.0 * surprised, shut), shut, atol=1e-6, rtol=0)
+    # In an open mouth little is left of that difference.
+    torch.testing.assert_close(full - shapes.opening(surprised, shut), 0.2 * rest, atol=1e-6, rtol=0)
+
+
+@given(own=st.floats(0, 0.3))
+def test_a_mouth_opens_steadily_with_the_intensity(own: float) -> None:
+    shapes = fitted().shapes
+    surprised = shapes.donors[shapes.donor_labels == 2][:1]
+    amounts = torch.linspace(0, 1, 41)[:, None]
+    asked = shapes.opening(amounts * surprised, torch.full((41,), own))
+    assert bool((asked.diff() >= -1e-6).all())
+    assert bool((asked.diff() < 0.1).all())
 
 
 def test_a_mouth_settles_to_its_expressions_opening() -> None:
-    _, dense, _ = as_tensors([2, 5, 0])
+    _, dense, _ = as_tensors([2, 5, 0, 0])
     gap = mouth_gap(dense)
-    widest = torch.tensor([0.1, 10.0, 10.0])
-    settled = settle_mouth(dense, widest)
-    assert torch.equal(settled[1:], dense[1:])  # none opens, and what is narrow enough stays
+    wanted = torch.cat([torch.tensor([0.1]), gap[1:2], gap[2:3] + 0.015, gap[3:] + 0.1])
+    settled = settle_mouth(dense, wanted)
+    torch.testing.assert_close(settled[1:3], dense[1:3])  # what is near enough stays
     assert float(gap[0]) > 0.15
-    assert float(mouth_gap(settled)[0]) == pytest.approx(0.12, abs=0.01)  # and 0.02 are let be
+    assert float(mouth_gap(settled)[0]) == pytest.approx(0.12, abs=0.002)  # and 0.02 are let be
+    assert float(mouth_gap(settled)[3] - gap[3]) == pytest.approx(0.08, abs=0.002)
     assert torch.equal(settled[..., [0, 2]], dense[..., [0, 2]])
+    # The corners stay, and lips stay in order.
+    assert torch.equal(settled[:, [61, 291, 78, 308]], dense[:, [61, 291, 78, 308]])
+    before, after = (points[:, _LOWER, 1] - points[:, _UPPER, 1] for points in (dense, settled))
+    assert bool((after >= before.clamp_max(0)).all())
+
+
+def test_mouths_are_opened_as_far_as_a_smile_and_no_further() -> None:
+    _, dense, _ = as_tensors([0])
+    far, plainly = (mouth_gap(settle_mouth(dense, torch.tensor([wanted]))) for wanted in (0.6, 0.2))
+    assert float(plainly) == pytest.approx(0.18, abs=0.002)
+    torch.testing.assert_close(far, plainly)
 
 
 def test_to_is_a_copy_with_the_same_numbers(shapes: ExpressionShapes) -> None:
