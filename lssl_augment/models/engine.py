@@ -18,10 +18,11 @@ from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
+from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import skin_colour
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
 from lssl_augment.models.target_vectors import Mixture, check_mixture, source_codes, target_vectors
-from lssl_augment.models.warp import shape_flow, warp_image
+from lssl_augment.models.warp import shape_flow
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
 
@@ -267,7 +268,7 @@ class ExpressionEngine:
         moved = self._shapes.displace(faces.dense, faces.back, change)
         moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
         flow = shape_flow(faces.dense, moved, self._size)
-        warped = warp_image(faces.faces, flow)
+        warped = warp_closing(faces.faces, faces.dense, moved, flow)
         change = torch.cat([change, y - faces.classes], dim=1)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
         with self._autocast():

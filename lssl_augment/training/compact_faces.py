@@ -14,8 +14,8 @@ from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
+from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import skin_colour
-from lssl_augment.models.warp import warp_image
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
 from lssl_augment.training.shapes import fit_expression_shapes
@@ -172,7 +172,7 @@ class CompactFaces:
     def edit_guess(self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor) -> Tensor:
         """First guesses of the edits that :meth:`move` began; ``flow`` warps the faces to ``moved``."""
         return self.on_device[1].guess(
-            warp_image(faces.images, flow),
+            warp_closing(faces.images, faces.dense, moved, flow),
             skin_colour(faces.images, faces.dense),
             moved,
             change,

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap
+from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.compact_generator import CompactOutput, Latent
 from lssl_augment.models.conditional_critic import ConditionalCritic
 from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.models.presets import build_generator
-from lssl_augment.models.warp import shape_flow, warp_image
+from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.compact_faces import CompactFaces
 from lssl_augment.training.compact_parts import Part, pair_weight, prepare_part
@@ -244,8 +245,9 @@ class CompactObjective:
         with self._autocast():
             again: Latent = net.encode(edited.contiguous(memory_format=torch.channels_last), part.side_moved)
             flow_back = shape_flow(part.moved, dense, self.size)
+            carried = warp_closing(edited, part.moved, dense, flow_back)
             guess_back = self.source.on_device[1].guess(
-                warp_image(edited, flow_back), part.skin, dense, -part.change, part.donors, mouth_gap(part.moved),
+                carried, part.skin, dense, -part.change, part.donors, mouth_gap(part.moved),
                 mouths=part.mouths,
             )
             back: CompactOutput = net.decode(again, part.y_real, part.side_real, flow_back, guess_back)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import mouth_mask, skin_colour
 from lssl_augment.models.warp import shape_flow, warp_image
 from lssl_augment.training.compact_faces import CompactFaces, KnownFaces
@@ -86,8 +87,9 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
     mouths = textures.mouths_of(real.images, real.dense)
     mouths = mouths * (1 + 0.15 * torch.randn(mouths.shape, generator=torch_rng).to(source.device))
     own_donors = torch.zeros(n, dtype=torch.int64, device=source.device)
+    carried = warp_closing(pseudo, other, real.dense, flow_pair)
     guess_pair = textures.guess(
-        warp_image(pseudo, flow_pair), skin, real.dense, torch.zeros_like(away), own_donors, closed, mouths=mouths
+        carried, skin, real.dense, torch.zeros_like(away), own_donors, closed, mouths=mouths
     )
     return Part(
         real=real,
