@@ -34,6 +34,9 @@ _OPEN_DONOR = 0.12
 _MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.5
 #: Slope of the logarithm of a mouth's inside over that of the skin (1,000 smiles: 0.56 of teeth, 0.94 of the dark).
 _SKIN_POWER = 0.6
+#: Difference of the skin's strongest and weakest channel over their mean, above which a photograph has all its colour
+#: (of 1,250 photographs one in fifty has less).
+_COLOURFUL = 0.2
 #: Blue over red of the inside of a mouth: at most so much, and at most so many times that of the skin around.
 _BLUEST, _TEETH_OVER_SKIN = 0.92, 1.5
 
@@ -181,4 +184,7 @@ def _plausible(inside: Tensor, skin: Tensor) -> Tensor:
     green = torch.minimum(green, red)
     # Tongue and gums are pink at most, not purple.
     blue = torch.minimum(torch.minimum(blue, tint * red), green)
-    return torch.cat([red, green, blue], dim=1)
+    warm = torch.cat([red, green, blue], dim=1)
+    # A grey photograph has a grey mouth.
+    chroma = (skin.amax(1, keepdim=True) - skin.amin(1, keepdim=True)) / skin.mean(1, keepdim=True).clamp_min(0.05)
+    return grey.clamp(0.02, 0.9).lerp(warm, (chroma / _COLOURFUL).clamp(0, 1))

@@ -165,6 +165,14 @@ def test_plans_that_do_not_fit(
         engine.edit(encoded.select(torch.tensor([0, 1])), *plan(*rows))
 
 
+def test_a_grey_photograph_stays_grey(engine: ExpressionEngine) -> None:
+    images, dense, labels = as_tensors([0, 1, 2])
+    faces = engine.encode(images.mean(1, keepdim=True).expand(-1, 3, -1, -1), dense, labels)
+    for target in range(len(engine.vocabulary)):
+        out = engine.edit(faces, torch.full((3,), target), torch.ones(3), torch.arange(3))
+        assert float((out.amax(1) - out.amin(1)).max()) < 1e-5
+
+
 def test_more_than_a_donors_expression_must_be_asked_for(engine: ExpressionEngine, encoded: EncodedFaces) -> None:
     some = encoded.select(torch.tensor([0, 0, 0]))
     wanted = plan((2, 0.5, 1), (2, 1.0, 1), (2, 1.5, 1))

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_faces import SIZE_PX, as_tensors, fitted
 
 from lssl_augment.faces.expression_shapes import mouth_gap
@@ -151,7 +153,7 @@ def test_a_shaded_highlight_is_skin_again() -> None:
     assert torch.equal(_skin_under_highlights(lit, faces, skin), faces)  # light stays white
 
 
-@pytest.mark.parametrize("skin", [(0.8, 0.6, 0.5), (0.6, 0.45, 0.25), (0.5, 0.5, 0.5), (0.02, 0.02, 0.9)])
+@pytest.mark.parametrize("skin", [(0.8, 0.6, 0.5), (0.6, 0.45, 0.25), (0.5, 0.44, 0.39), (0.02, 0.02, 0.9)])
 def test_the_inside_of_a_mouth_is_warm(skin: tuple[float, float, float]) -> None:
     """Red, pink, ivory or dark, whatever the components say; in yellow light yellower, never blue, grey or purple."""
     inside = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 1.2
@@ -165,6 +167,14 @@ def test_the_inside_of_a_mouth_is_warm(skin: tuple[float, float, float]) -> None
     ivory = torch.tensor([0.8, 0.76, 0.6]).view(1, 3, 1, 1)
     if most > 0.8:  # plausible colours are only made a little duller
         assert float((_plausible(ivory, torch.tensor(skin).view(1, 3, 1, 1)) - ivory).abs().max()) < 0.05
+
+
+@given(level=st.floats(0.1, 0.9))
+def test_a_grey_face_has_a_grey_mouth(level: float) -> None:
+    inside = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    grey = _plausible(inside, torch.full((2, 3, 1, 1), level))
+    assert float((grey.amax(1) - grey.amin(1)).max()) < 1e-6
+    torch.testing.assert_close(grey.mean(1), inside.mean(1).clamp(0.02, 0.9))
 
 
 def test_teeth_stay_white_in_a_dark_face(textures: ExpressionTextures) -> None:
