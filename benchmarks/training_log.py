@@ -34,7 +34,7 @@ def thinned(run: Path, stretch: int) -> pd.DataFrame:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder of lssl-augment train")
+    parser.add_argument("run", type=Path, help="run folder of `train`, or OUT.log of `train-gate` and its like")
     parser.add_argument("out", type=Path, help="folder for the small log")
     parser.add_argument("--stretch", type=int, default=100, help="steps that a row of stats.csv is the mean of")
     parser.add_argument("--show", required=True, help="losses of curve.svg, joined by commas")
@@ -46,7 +46,8 @@ def main() -> None:
         parser.error(f"the log has no {', '.join(unknown)}; it has {', '.join(table.columns)}")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in _COPIED:
-        shutil.copyfile(args.run / name, args.out / name)
+        if (args.run / name).exists():  # a command without a run folder tells its data in the card
+            shutil.copyfile(args.run / name, args.out / name)
     table.round(5).to_csv(args.out / "stats.csv")
     # Losses differ by orders of magnitude: each is drawn over its own first value.
     relative = {name: table[name].dropna() / table[name].dropna().iloc[0] for name in shown}

@@ -34,13 +34,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import lssl_augment
+from lssl_augment.checkout import commit
 from lssl_augment.evaluation.baselines.stargan import StarGanObjective, StarGanOptions
 from lssl_augment.training import compact_objective
 from lssl_augment.training.batches import TrainingFaces, load_training_faces
 from lssl_augment.training.compact_objective import CompactObjective
 from lssl_augment.training.config import make_config
+from lssl_augment.training.environment import environment
 from lssl_augment.training.modes import compile_generator
-from lssl_augment.training.run_folder import _commit, _environment
 
 SIZE_PX = 128
 
@@ -254,9 +255,9 @@ def main() -> None:
         "faces": faces.dataset,
         "classes": len(faces.vocabulary),
         "results": results,
-        "environment": {**_environment(str(device)), "processor": processor(), "load_average": load()},
+        "environment": {**environment(str(device)), "processor": processor(), "load_average": load()},
         "version": lssl_augment.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
     for result in results:
         show(result)

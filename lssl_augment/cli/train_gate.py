@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -60,31 +61,39 @@ def train_gate_command(
     device: str,
     licence: str,
 ) -> None:
-    """Train a gate on the training split of PACK and measure it on the test split's subjects."""
+    """Train a gate on the training split of PACK and measure it on the test split's subjects.
+
+    Its log is in OUT.log/.
+    """
     from tqdm import tqdm
 
     from lssl_augment.attributes import canonical_expression
     from lssl_augment.errors import WeightsError
     from lssl_augment.faces.pack import FacePack
     from lssl_augment.training.gate import GateTraining, save_gate, train_gate
+    from lssl_augment.training.step_log import StepLog
 
     if out.suffix != ".safetensors":  # said before the work, not after it
         raise WeightsError(f"--out must end in .safetensors; got {out.name!r}")
     names = tuple(canonical_expression(name) for name in classes.split(","))
     config = GateTraining(class_names=names, steps=steps, batch_size=batch_size, seed=seed)
     faces, others = FacePack.open(pack), [FacePack.open(path) for path in further]
-    with tqdm(total=steps, unit="step", file=sys.stderr) as bar:
-
-        def progress(step: int, loss: float) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-
-        result = train_gate(faces, config, further=others, device=device, progress=progress)
     command = " ".join(
         ["lssl-augment train-gate", pack.name, *(f"--further {path.name}" for path in further)]
         + [f"--classes {','.join(names)} --steps {steps} --batch-size {batch_size} --seed {seed}"]
         + [f"--out {out.name}"]
     )
+    with (
+        StepLog(out, command, asdict(config), device) as log,
+        tqdm(total=steps, unit="step", file=sys.stderr) as bar,
+    ):
+
+        def progress(step: int, loss: float) -> None:
+            log.add(step, loss=loss)
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+        result = train_gate(faces, config, further=others, device=device, progress=progress)
     path = save_gate(out, result, licence=licence, command=command)
     metrics = result.metrics
     click.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -51,12 +52,13 @@ def train_landmarks_command(
 ) -> None:
     """Train the landmark network on the training subjects and measure it on the test subjects.
 
-    A run that was stopped continues from its checkpoint, OUT.ckpt, when it is started again.
+    A run that was stopped continues from its checkpoint, OUT.ckpt, when it is started again. Its log is in OUT.log/.
     """
     from tqdm import tqdm
 
     from lssl_augment.errors import WeightsError
     from lssl_augment.training.landmarks import LandmarkTraining, train_landmarks
+    from lssl_augment.training.step_log import StepLog
 
     if out.suffix != ".safetensors":  # said before the work, not after it
         raise WeightsError(f"--out must end in .safetensors; got {out.name!r}")
@@ -64,9 +66,13 @@ def train_landmarks_command(
     length = f"--minutes {minutes:g}" if steps is None else f"--steps {steps}"
     command = f"lssl-augment train-landmarks --root {shlex.quote(root.name)} {length}"
     command += f" --batch-size {batch_size} --seed {seed} --out {shlex.quote(out.name)}"
-    with tqdm(total=100, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar:
+    with (
+        StepLog(out, command, asdict(config), device) as log,
+        tqdm(total=100, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar,
+    ):
 
         def report(row: dict[str, float]) -> None:
+            log.add(int(row["step"]), loss=row["loss"])
             bar.n = min(100.0, 100 * row["progress"])
             bar.set_postfix(step=int(row["step"]), loss=f"{row['loss']:.4f}")
 

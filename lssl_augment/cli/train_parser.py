@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +84,13 @@ def train_parser_command(
 ) -> None:
     """Train the face parser (skin, eyes, lips) on --helen or --pack and measure it on unseen faces.
 
-    A run that was stopped continues from its checkpoint, OUT.ckpt, when it is started again.
+    A run that was stopped continues from its checkpoint, OUT.ckpt, when it is started again. Its log is in OUT.log/.
     """
     from tqdm import tqdm
 
     from lssl_augment.errors import WeightsError
     from lssl_augment.training.parser import ParserTraining, train_parser
+    from lssl_augment.training.step_log import StepLog
 
     root = helen or pack
     if root is None or (helen is not None and pack is not None):
@@ -100,9 +102,13 @@ def train_parser_command(
     length = f"--minutes {minutes:g}" if steps is None else f"--steps {steps}"
     command = f"lssl-augment train-parser --{'helen' if helen else 'pack'} {shlex.quote(root.name)} {length}"
     command += f" --batch-size {batch_size} --seed {seed}{' --bf16' if bf16 else ''} --out {shlex.quote(out.name)}"
-    with tqdm(total=100, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar:
+    with (
+        StepLog(out, command, asdict(config), device) as log,
+        tqdm(total=100, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}{postfix}") as bar,
+    ):
 
         def report(row: dict[str, float]) -> None:
+            log.add(int(row["step"]), loss=row["loss"])
             bar.n = min(100.0, 100 * row["progress"])
             bar.set_postfix(step=int(row["step"]), loss=f"{row['loss']:.4f}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -37,29 +38,35 @@ def train_recogniser_command(
 ) -> None:
     """Train a recogniser on the training subjects of PACK and verify it on the test subjects.
 
-    It serves `evaluate` where insightface's recogniser is not there; expression labels are not looked at.
+    It serves `evaluate` where insightface's recogniser is not there; expression labels are not looked at. Its log
+    is in OUT.log/.
     """
     from tqdm import tqdm
 
     from lssl_augment.errors import WeightsError
     from lssl_augment.faces.pack import FacePack
     from lssl_augment.training.recogniser import RecogniserTraining, save_recogniser, train_recogniser
+    from lssl_augment.training.step_log import StepLog
 
     if out.suffix != ".safetensors":  # said before the work, not after it
         raise WeightsError(f"--out must end in .safetensors; got {out.name!r}")
     config = RecogniserTraining(steps=steps, batch_size=batch_size, seed=seed)
     faces = FacePack.open(pack)
-    with tqdm(total=steps, unit="step", file=sys.stderr, mininterval=2) as bar:
-
-        def progress(step: int, loss: float) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-
-        result = train_recogniser(faces, config, device=device, progress=progress)
     command = (
         f"lssl-augment train-recogniser {pack.name} --steps {steps} --batch-size {batch_size} --seed {seed} "
         f"--out {out.name}"
     )
+    with (
+        StepLog(out, command, asdict(config), device) as log,
+        tqdm(total=steps, unit="step", file=sys.stderr, mininterval=2) as bar,
+    ):
+
+        def progress(step: int, loss: float) -> None:
+            log.add(step, loss=loss)
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+        result = train_recogniser(faces, config, device=device, progress=progress)
     path = save_recogniser(out, result, licence=licence, command=command)
     metrics = result.metrics
     click.echo(

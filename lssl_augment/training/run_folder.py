@@ -8,24 +8,18 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from lssl_augment._version import __version__
 from lssl_augment.errors import DataError, TrainingError
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig
 from lssl_augment.training.distributed import describe_processes, process_rank, tell_all
+from lssl_augment.training.environment import environment
 from lssl_augment.training.start import describe_start
 
 __all__ = ["RunFolder", "describe_faces"]
@@ -66,7 +60,7 @@ class RunFolder:
         if config.init:
             data["init"] = describe_start(config.init)
         run._write_json("data.json", data)
-        run._write_json("environment.json", {**_environment(config.device), **world})
+        run._write_json("environment.json", {**environment(config.device), **world})
         (path / "command.txt").write_text(command + "\n", encoding="utf-8")
         tell_all(str(path.resolve()))
         return run
@@ -130,38 +124,4 @@ def describe_faces(faces: TrainingFaces) -> dict[str, Any]:
         "counts": faces.counts(),
         "face_size_px": faces.face_size_px,
         "fingerprint": faces.fingerprint(),
-    }
-
-
-def _commit() -> str | None:
-    """Commit of the package's own checkout, with ``+changes`` where files differ from it; None when installed."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.SubprocessError):  # no git, or not a checkout that it trusts
-        return None
-
-
-def _environment(device: str) -> dict[str, Any]:
-    kind = torch.device(device).type
-    return {
-        "lssl_augment": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if kind == "cuda" else kind,
-        "executable": os.path.basename(sys.executable),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from lssl_augment.training.gate import (
     train_gate,
 )
 from lssl_augment.training.gate_views import random_views
+from lssl_augment.training.metrics_log import read_stats
 
 NETWORK = GateConfig(widths=(8, 8, 16, 16), blocks=(0, 0, 0), input_size_px=32)
 QUICK = GateTraining(
@@ -193,5 +195,9 @@ def test_command(pack_path: Path, tmp_path: Path) -> None:
     assert "recall" in result.stdout
     command = read_card(out)["training"]["command"]
     assert command.startswith("lssl-augment train-gate bars.h5 --classes happiness,neutral --steps 2")
+    log = tmp_path / "g.log"
+    assert (log / "command.txt").read_text().strip() == command
+    assert [row["step"] for row in read_stats(log / "stats.jsonl")] == [2]
+    assert json.loads((log / "config.json").read_text())["batch_size"] == 4
     with pytest.raises(WeightsError, match="--out must end in"):
         CliRunner().invoke(train_gate_command, [*arguments, "--out", "g.pt"], catch_exceptions=False)

@@ -39,6 +39,7 @@ from lssl_augment.training.landmarks import (
     sampling_chances,
     train_landmarks,
 )
+from lssl_augment.training.metrics_log import read_stats
 
 TINY = LandmarkConfig(input_size_px=32, widths=(8,), blocks=(1,), neck=4, hidden=8, codes=6)
 QUICK = LandmarkTraining(steps=4, batch_size=4, save_minutes=1e-9)
@@ -311,6 +312,9 @@ def test_command_trains_and_prints_the_errors(tree: Path, tmp_path: Path) -> Non
     assert [line.split()[0] for line in lines] == ["aligned", "loose", str(out)]
     card = json.loads(out.with_suffix(".json").read_text())
     assert "--steps 1 --batch-size 2 --seed 0 --out net.safetensors" in card["training"]["command"]
+    log = tmp_path / "net.log"
+    assert (log / "command.txt").read_text().strip() == card["training"]["command"]
+    assert [row["step"] for row in read_stats(log / "stats.jsonl")] == [1]
     assert str(tmp_path) not in json.dumps(card)
 
 

@@ -23,6 +23,7 @@ from lssl_augment.faces.pack import FacePack, PackWriter
 from lssl_augment.faces.region_map import Region
 from lssl_augment.models.parser_net import PARSER_CLASSES, ParserConfig, ParserNet, load_parser
 from lssl_augment.models.weights import read_weights
+from lssl_augment.training.metrics_log import read_stats
 from lssl_augment.training.parser import ParserTraining, class_weights, draw_batch, take_back_weights, train_parser
 from lssl_augment.training.parser_evaluation import draw_parses, evaluate_parser, region_scores
 from lssl_augment.training.parser_faces import ParserData, ParserFaces, load_helen_faces, load_pack_faces, random_view
@@ -354,6 +355,7 @@ def test_command_trains_and_prints_the_scores(pack: Path, tmp_path: Path) -> Non
         "lssl-augment train-parser --pack drawn.h5 --steps 1 --batch-size 2 --seed 0 --out net.safetensors"
     )
     assert str(tmp_path) not in json.dumps(card)
+    assert [row["step"] for row in read_stats(tmp_path / "net.log" / "stats.jsonl")] == [1]
 
 
 def test_command_wants_one_source_and_the_right_suffix(pack: Path, tmp_path: Path) -> None:

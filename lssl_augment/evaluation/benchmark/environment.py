@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from lssl_augment._version import __version__
 
-__all__ = ["commit", "environment"]
+__all__ = ["environment"]
 
 
 def environment(workers: int, device: str) -> dict[str, Any]:
@@ -29,15 +27,3 @@ def environment(workers: int, device: str) -> dict[str, Any]:
         "workers": workers,
         "device": cuda or device,
     }
-
-
-def commit() -> str:
-    """Of the package's own checkout; empty when it is installed."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()

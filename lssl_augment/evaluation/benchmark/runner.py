@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from lssl_augment.checkout import commit
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.arms import find_arm
 from lssl_augment.evaluation.benchmark.cells import base_of
-from lssl_augment.evaluation.benchmark.environment import commit, environment
+from lssl_augment.evaluation.benchmark.environment import environment
 from lssl_augment.evaluation.benchmark.folds import classes_of, divide_pack
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator, initial_notes
 from lssl_augment.evaluation.benchmark.identity import keep_settings, read_settings
@@ -186,7 +187,7 @@ def _plan(config: BenchmarkConfig) -> tuple[CellSetup, list[Cell], list[str]]:
             simulated=pack.simulated,
             notes=tuple(notes),
             environment=environment(config.workers, config.device),
-            git_commit=commit(),
+            git_commit=commit() or "",
             command=config.command,
         )
     return setup, all_cells(setup.protocol, folds, config.seeds), left_out

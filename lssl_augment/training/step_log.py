@@ -1,0 +1,65 @@
+"""The log of a training command that writes one weights file and has no run folder.
+
+``OUT.log/`` beside ``OUT.safetensors`` holds ``command.txt``, ``config.json``, ``environment.json`` and
+``stats.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lssl_augment.training.environment import environment
+from lssl_augment.training.metrics_log import Means, MetricsLog
+
+__all__ = ["StepLog"]
+
+
+class StepLog:
+    """Means of the loss over stretches of steps.
+
+    A run that goes on from a checkpoint goes on in its log: what came after the checkpoint is written again. To be used
+    in a ``with`` statement; a run that ends, however it ends, has its last stretch written.
+
+    Args:
+        out: the weights file. command, config: of the run. device: where it trains.
+        stretch: steps of a line.
+    """
+
+    def __init__(self, out: Path, command: str, config: Mapping[str, Any], device: str, stretch: int = 100) -> None:
+        self.folder, self._stretch = out.with_suffix(".log"), stretch
+        self._means, self._log, self._step = Means(), None, 0  # type: tuple[Means, MetricsLog | None, int]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "command.txt").write_text(command + "\n", encoding="utf-8")
+        for name, told in (("config", dict(config)), ("environment", environment(device))):
+            text = json.dumps(told, indent=1, default=str) + "\n"
+            (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+    def __enter__(self) -> StepLog:
+        self._begun = time.monotonic()
+        return self
+
+    def add(self, step: int, **values: float) -> None:
+        """Values of the step that made ``step`` steps."""
+        if self._log is None:
+            self._log = MetricsLog(self.folder, step - 1, tensorboard=False)
+        self._means.add(values)
+        self._step = step
+        if step % self._stretch == 0:
+            self._write()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._log is not None:
+            self._write()
+            self._log.close()
+
+    def _write(self) -> None:
+        means = self._means.take()
+        if means and self._log is not None:
+            self._log.write(self._step, {**means, "seconds": round(time.monotonic() - self._begun, 3)})
