@@ -32,13 +32,13 @@ def ita_deg(images: np.ndarray, dense: np.ndarray) -> np.ndarray:
     """ITA of the median skin colour of each face.
 
     Args:
-        images: ``(N, S, S, 3)`` uint8 RGB (taken as sRGB, D65). dense: ``(N, 478, 3)`` px.
+        images: ``(N, S, S, 3)`` uint8 RGB (taken as sRGB, D65). dense: ``(N, 478, 3)`` px of these images.
 
     Returns:
         ``(N,)`` float64 degrees; NaN where no skin is seen or the photograph is grey.
     """
     out = np.full(len(images), np.nan)
-    maps = region_maps(dense, images.shape[1])
+    maps = region_maps(dense, images.shape[1], face_size_px=images.shape[1])
     for i, (image, regions) in enumerate(zip(images, maps, strict=True)):
         skin = regions == Region.SKIN
         if skin.any():

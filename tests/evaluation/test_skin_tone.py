@@ -24,6 +24,14 @@ def test_darker_skin_has_a_smaller_angle_and_background_counts_for_nothing() -> 
     np.testing.assert_allclose(ita_deg(faces, dense), [light, brown, dark])
 
 
+def test_skin_is_found_in_faces_of_any_size() -> None:
+    """Landmarks count in pixels of the face they come with; once they were taken for those of a face of 128."""
+    face = np.zeros((1, 64, 64, 3), np.uint8)
+    face[:, 24:] = (200, 150, 120)  # all skin below the brows; above them, and where no face is, black
+    face[:, :12] = face[:, :, :8] = face[:, :, -8:] = 0
+    assert ita_deg(face, mean_face()[None] / 2)[0] == pytest.approx(34.6, abs=1.0)
+
+
 @pytest.mark.parametrize(
     ("angle", "group"),
     [(60, "very light"), (55, "light"), (41, "intermediate"), (28, "tan"), (10, "brown"), (-30, "dark"), (-80, "dark")],
