@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_faces import loosen
 
-from lssl_augment.models.compact_generator import CompactGenerator, CompactOutput
+from lssl_augment.models.compact_generator import CompactGenerator, CompactOutput, _smooth
 from lssl_augment.models.warp import warp_image
 
 
@@ -57,6 +57,17 @@ def test_shaken_weights_stay_in_range() -> None:
     assert float(change.max()) <= 2
     assert float(out.side.min()) >= 0
     assert float(out.side.max()) <= 1
+
+
+def test_changes_do_not_alternate_from_pixel_to_pixel() -> None:
+    """Rows of dots along lips were what a trained network drew with the pixels of its pixel shuffle."""
+    sign = 1 - 2 * (torch.arange(16) % 2).float()
+    for dots in (sign.expand(16, 16), sign[:, None].expand(16, 16), sign[:, None] * sign):
+        assert float(_smooth(dots[None, None])[..., 1:-1, 1:-1].abs().max()) < 1e-6
+    ramp = torch.linspace(-1, 1, 16).expand(2, 1, 16, 16)
+    torch.testing.assert_close(_smooth(ramp)[..., 1:-1], ramp[..., 1:-1])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _smooth(ramp).dtype == torch.float32
 
 
 @torch.no_grad()
