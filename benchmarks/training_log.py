@@ -4,30 +4,28 @@
         --show pair,features,bidirectional
 
 Copies `command.txt`, `config.json`, `data.json` and `environment.json`, writes `stats.csv` (each loss, its mean over
-stretches of steps) and `curve.svg` of those named by --show,
-each over its first value.
+stretches of steps) and `curve.svg` of those named by --show, each over its first value.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from lssl_augment.evaluation.report.svg import line_svg
+from lssl_augment.training.metrics_log import read_stats
 
 _COPIED = ("command.txt", "config.json", "data.json", "environment.json")
 
 
 def thinned(run: Path, stretch: int) -> pd.DataFrame:
     """Means of the log over stretches of steps; a row is named by the last step of its stretch."""
-    lines = (run / "stats.jsonl").read_text().splitlines()
-    stats = pd.DataFrame([json.loads(line) for line in lines])
+    stats = pd.DataFrame(read_stats(run / "stats.jsonl"))
     last = ((stats["step"] - 1) // stretch + 1) * stretch
-    means = stats.drop(columns=["step", "seconds"]).groupby(last).mean()
+    means = stats.drop(columns=["step", "seconds"]).groupby(last).mean(numeric_only=True)  # warnings are text
     return means.join(stats.groupby(last)["seconds"].max()).rename_axis("step")
 
 
@@ -44,6 +42,8 @@ def main() -> None:
     unknown = [name for name in shown if name not in table]
     if unknown:
         parser.error(f"the log has no {', '.join(unknown)}; it has {', '.join(table.columns)}")
+    if table[shown].count().min() < 2:
+        parser.error(f"a curve needs two stretches of each loss; the log has {len(table)} of {args.stretch} steps")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in _COPIED:
         if (args.run / name).exists():  # a command without a run folder tells its data in the card

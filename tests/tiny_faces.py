@@ -17,10 +17,9 @@ from torch import nn
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.faces.align import template68
 from lssl_augment.faces.dense_flip import DENSE_FLIP, MIDLINE
-from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL, SPARSE_FROM_DENSE
+from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL, INNER_LIPS, OUTER_LIPS, SPARSE_FROM_DENSE
 from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.compact_generator import CompactGenerator
-from lssl_augment.models.expression_textures import INNER_LIPS
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.compact_objective import CompactObjective
 from lssl_augment.training.config import TrainConfig, make_config
@@ -28,7 +27,6 @@ from lssl_augment.training.config import TrainConfig, make_config
 NAMES = ("neutral", "happiness", "surprise")
 SIZE_PX = 64
 
-_OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 _EYE = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]
 #: Inner edges of the lips, partners one over the other.
 _LIP_OVER = [13, 82, 312, 81, 311, 80, 310, 191, 415]
@@ -57,7 +55,7 @@ def mean_face() -> np.ndarray:
         xy[point] = xy[above] + (0.0, 2.5)
     for point, place in _CHEEK.items():
         xy[point] = place
-    for ring in (_OUTER_LIPS, INNER_LIPS, _EYE, FACE_OVAL):
+    for ring in (OUTER_LIPS, INNER_LIPS, _EYE, FACE_OVAL):
         _fill(xy, ring, closed=True)
     _fill(xy, _DOWN, closed=False)
     rng = np.random.default_rng(0)

@@ -18,6 +18,7 @@ from torch import Tensor
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.datasets.splits import check_apart
 from lssl_augment.errors import DataError
+from lssl_augment.evaluation.dense_points import dense_points
 from lssl_augment.evaluation.displacement import direction_table, measure
 from lssl_augment.evaluation.edits import Edits, Engine, choose_sources, edit_sources, resize
 from lssl_augment.evaluation.face_table import FaceTable, cut_faces
@@ -276,11 +277,8 @@ def _identity(
     return identity_table(embedder, vectors, np.asarray(pack.subjects)[rows], local, names, config.seed)
 
 
-@torch.no_grad()
 def _points68(landmarks: LandmarkNet, images: Tensor) -> np.ndarray:
-    device = next(landmarks.parameters()).device
-    parts = [landmarks.aligned(part.to(device).float() / 127.5 - 1).cpu() for part in images.split(128)]
-    return torch.cat(parts).numpy()[:, SPARSE_FROM_DENSE, :2]
+    return dense_points(landmarks, images)[:, SPARSE_FROM_DENSE, :2]
 
 
 def _displacement(landmarks: LandmarkNet, edits: Edits, test: FaceTable, names: tuple[str, ...]) -> dict[str, Any]:

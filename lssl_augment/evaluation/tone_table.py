@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from lssl_augment.evaluation.dense_points import dense_points
 from lssl_augment.evaluation.skin_tone import GROUPS, ita_deg, tone_group
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.landmark_net import LandmarkNet
@@ -16,7 +16,6 @@ from lssl_augment.models.landmark_net import LandmarkNet
 __all__ = ["tone_table", "tones"]
 
 
-@torch.no_grad()
 def tones(images: Tensor, pack: FacePack, rows: np.ndarray, landmarks: LandmarkNet) -> np.ndarray:
     """Group of each face, ``(N,)`` of ``str``.
 
@@ -27,9 +26,7 @@ def tones(images: Tensor, pack: FacePack, rows: np.ndarray, landmarks: LandmarkN
     if pack.landmarks_dense is not None:
         dense = np.stack([pack.landmarks_dense[int(r)] for r in rows]) * (size / pack.face_size_px)
     else:
-        device = next(landmarks.parameters()).device
-        parts = [landmarks.aligned(part.to(device).float() / 127.5 - 1).cpu() for part in images.split(128)]
-        dense = torch.cat(parts).numpy()
+        dense = dense_points(landmarks, images)
     faces = images.permute(0, 2, 3, 1).numpy()
     return np.array([tone_group(angle) for angle in ita_deg(faces, dense)])
 

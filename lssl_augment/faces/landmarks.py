@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DENSE_COUNT", "FACE_OVAL", "FLIP68", "GROUPS68", "SPARSE_FROM_DENSE", "eye_distance_px", "flip_points68"]
+__all__ = [
+    "DENSE_COUNT",
+    "FACE_OVAL",
+    "FLIP68",
+    "GROUPS68",
+    "INNER_LIPS",
+    "OUTER_LIPS",
+    "SPARSE_FROM_DENSE",
+    "eye_distance_px",
+    "flip_points68",
+]
 
 DENSE_COUNT = 478
 
@@ -19,6 +29,10 @@ SPARSE_FROM_DENSE = np.array(
     + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]
     + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]
 )
+
+#: The lips among the dense points, in order around them: from one corner over the upper lip to the other and back.
+OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
+INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 
 #: The face oval among the dense points, in order around it.
 FACE_OVAL = (

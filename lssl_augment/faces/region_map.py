@@ -15,7 +15,7 @@ import numpy as np
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import FACE_SIZE_PX
-from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL
+from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL, INNER_LIPS, OUTER_LIPS
 
 __all__ = ["HELEN_LABELS", "HELEN_REGIONS", "REGION_NAMES", "Region", "colour_regions", "region_maps"]
 
@@ -65,14 +65,12 @@ _EYE_RINGS = (
     [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
     [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
 )
-_OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
-_INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 #: What is drawn, one over the other.
 _LAYERS = (
     (FACE_OVAL, Region.SKIN),
     *((ring, Region.EYES) for ring in _EYE_RINGS),
-    (_OUTER_LIPS, Region.LIPS),
-    (_INNER_LIPS, Region.BACKGROUND),
+    (OUTER_LIPS, Region.LIPS),
+    (INNER_LIPS, Region.BACKGROUND),
 )
 
 #: Polygons are filled this many times finer, and a pixel belongs to one when most of it is inside. cv2.fillPoly fills

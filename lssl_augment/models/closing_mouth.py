@@ -6,20 +6,19 @@ of the lips around them before the warp, and the shadow that lies between closed
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.faces.expression_shapes import mouth_gap
+from lssl_augment.faces.landmarks import INNER_LIPS, OUTER_LIPS
+from lssl_augment.models.expression_textures import polygon_mask
 from lssl_augment.models.warp import warp_image
 
 __all__ = ["closing_share", "warp_closing"]
 
-_INNER_UPPER = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
-_INNER_LOWER = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
-_OUTER = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
+_INNER_UPPER, _INNER_LOWER = INNER_LIPS[:11], [INNER_LIPS[0], *INNER_LIPS[:9:-1]]
 #: Openings (:func:`mouth_gap`) up to which lips are closed, and from which they are apart.
 _CLOSED, _APART = 0.1, 0.16
 #: By how much a mouth must close before this begins, and before it is at its full.
@@ -64,18 +63,9 @@ def warp_closing(faces: Tensor, dense: Tensor, moved: Tensor, flow: Tensor) -> T
 
 def _mouths(dense: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Masks of what is inside the lips and of the lips, ``(B, 1, size, size)`` in [0, 1] each."""
-    points = dense[:, :, :2].detach().cpu().numpy()
-    inside = np.zeros((len(points), size, size), np.float32)
-    lips = np.zeros_like(inside)
-    ring = _INNER_UPPER + _INNER_LOWER[-2:0:-1]
-    width = max(1, 2 * round(_BEYOND * size))
-    for mouth, lip, face in zip(inside, lips, points, strict=True):
-        inner, outer = (np.round(face[index] * 16).astype(np.int32) for index in (ring, _OUTER))
-        cv2.fillPoly(mouth, [inner], 1.0, shift=4)
-        cv2.polylines(mouth, [inner], True, 1.0, width, shift=4)
-        cv2.fillPoly(lip, [outer], 1.0, shift=4)
-    masks = torch.from_numpy(np.stack([inside, np.clip(lips - inside, 0, 1)], axis=1)).to(dense.device)
-    return F.avg_pool2d(masks[:, :1], 3, 1, 1), masks[:, 1:]
+    inside = polygon_mask(dense, INNER_LIPS, size, max(1, 2 * round(_BEYOND * size)))
+    lips = (polygon_mask(dense, OUTER_LIPS, size) - inside).clamp_min(0)
+    return F.avg_pool2d(inside, 3, 1, 1), lips
 
 
 def _spread(faces: Tensor, lips: Tensor) -> Tensor:

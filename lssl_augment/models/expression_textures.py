@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.faces.expression_shapes import mouth_gap
+from lssl_augment.faces.landmarks import INNER_LIPS
 from lssl_augment.models.warp import shape_flow, warp_image
 
-__all__ = ["INNER_LIPS", "ExpressionTextures", "mouth_mask", "skin_colour"]
+__all__ = ["ExpressionTextures", "mouth_mask", "polygon_mask", "skin_colour"]
 
-INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 #: Cheeks and chin, whose colour stands for the skin's.
 _SKIN = [50, 280, 205, 425, 117, 346, 187, 411, 199, 202, 422]
 
@@ -41,14 +41,26 @@ _COLOURFUL = 0.2
 _BLUEST, _TEETH_OVER_SKIN = 0.92, 1.5
 
 
+def polygon_mask(dense: Tensor, ring: list[int], size_px: int, border_px: int = 0) -> Tensor:
+    """Inside of a ring of landmarks, ``(B, 1, size_px, size_px)``, 0 or 1.
+
+    Args:
+        dense: ``(B, 478, 2 or 3)`` px. ring: their indices, in order around it. border_px: width of a line drawn along
+            it, half of which lies outside.
+    """
+    out = np.zeros((len(dense), size_px, size_px), np.float32)
+    points = dense[:, ring, :2].detach().cpu().numpy()
+    for mask, outline in zip(out, points, strict=True):
+        fixed = [np.round(outline * 16).astype(np.int32)]
+        cv2.fillPoly(mask, fixed, 1.0, shift=4)
+        if border_px:
+            cv2.polylines(mask, fixed, True, 1.0, border_px, shift=4)
+    return torch.from_numpy(out)[:, None].to(dense.device)
+
+
 def mouth_mask(dense: Tensor, size_px: int) -> Tensor:
     """Inside of the lips, ``(B, 1, size_px, size_px)`` in [0, 1], edges softened over about a pixel."""
-    out = np.zeros((len(dense), size_px, size_px), np.float32)
-    points = dense[:, INNER_LIPS, :2].detach().cpu().numpy()
-    for mask, ring in zip(out, points, strict=True):
-        cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1.0, shift=4)
-    soft = F.avg_pool2d(torch.from_numpy(out)[:, None], 3, 1, 1)
-    return soft.to(dense.device)
+    return F.avg_pool2d(polygon_mask(dense, INNER_LIPS, size_px), 3, 1, 1)
 
 
 def skin_colour(images: Tensor, dense: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lssl_augment.faces.landmarks import OUTER_LIPS
 from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["expression_zone", "gaussian_blur", "pseudo_source"]
 
-_OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 #: Centres of the places where an expression shows, with radii as fractions of the face size.
 _ZONES = (
     [(13, 0.2), (205, 0.14), (425, 0.14), (9, 0.13), (105, 0.11)]
@@ -66,7 +66,7 @@ def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor,
     size, n, device = faces.shape[-1], len(faces), faces.device
     # Fill the true mouth interior with a lip tone between its own and dark, so that nothing leaks through the seam.
     inside = mouth_mask(dense, size)
-    index = dense[:, _OUTER_LIPS, :2].mul(2.0 / size).sub(1.0)[:, :, None]
+    index = dense[:, OUTER_LIPS, :2].mul(2.0 / size).sub(1.0)[:, :, None]
     lips = F.grid_sample(faces, index, align_corners=False).mean((2, 3))[:, :, None, None]
     tone = torch.rand(n, 1, 1, 1, generator=rng).to(device)
     fill = lips * tone + (1 - tone) * -0.8

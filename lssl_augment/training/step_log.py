@@ -23,7 +23,8 @@ class StepLog:
     """Means of the loss over stretches of steps.
 
     A run that goes on from a checkpoint goes on in its log: what came after the checkpoint is written again. To be used
-    in a ``with`` statement; a run that ends, however it ends, has its last stretch written.
+    in a ``with`` statement; a run that ends, however it ends, has its last stretch written. ``seconds`` count from the
+    start of the command.
 
     Args:
         out: the weights file. command, config: of the run. device: where it trains.
@@ -32,12 +33,9 @@ class StepLog:
 
     def __init__(self, out: Path, command: str, config: Mapping[str, Any], device: str, stretch: int = 100) -> None:
         self.folder, self._stretch = out.with_suffix(".log"), stretch
-        self._means, self._log, self._step = Means(), None, 0  # type: tuple[Means, MetricsLog | None, int]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "command.txt").write_text(command + "\n", encoding="utf-8")
-        for name, told in (("config", dict(config)), ("environment", environment(device))):
-            text = json.dumps(told, indent=1, default=str) + "\n"
-            (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
+        self._command, self._config, self._device = command, config, device
+        self._means, self._step = Means(), 0
+        self._log: MetricsLog | None = None
 
     def __enter__(self) -> StepLog:
         self._begun = time.monotonic()
@@ -46,11 +44,20 @@ class StepLog:
     def add(self, step: int, **values: float) -> None:
         """Values of the step that made ``step`` steps."""
         if self._log is None:
-            self._log = MetricsLog(self.folder, step - 1, tensorboard=False)
+            self._log = self._open(step - 1)
         self._means.add(values)
         self._step = step
         if step % self._stretch == 0:
             self._write()
+
+    def _open(self, step: int) -> MetricsLog:
+        # Not before the first step: a command that is refused must not write over the log of one that ended.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "command.txt").write_text(self._command + "\n", encoding="utf-8")
+        for name, told in (("config", dict(self._config)), ("environment", environment(self._device))):
+            text = json.dumps(told, indent=1, default=str) + "\n"
+            (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
+        return MetricsLog(self.folder, step, tensorboard=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,8 +11,8 @@ from torch import Tensor
 from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
-from lssl_augment.faces.landmarks import FACE_OVAL
-from lssl_augment.models.expression_textures import INNER_LIPS, ExpressionTextures, flatten_mouths
+from lssl_augment.faces.landmarks import FACE_OVAL, INNER_LIPS
+from lssl_augment.models.expression_textures import ExpressionTextures, flatten_mouths
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["fit_expression_textures"]

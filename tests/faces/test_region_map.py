@@ -9,12 +9,10 @@ from tiny_faces import mean_face
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import flip_dense
-from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL
+from lssl_augment.faces.landmarks import DENSE_COUNT, FACE_OVAL, INNER_LIPS, OUTER_LIPS
 from lssl_augment.faces.region_map import (
     _EYE_RINGS,
-    _INNER_LIPS,
     _LAYERS,
-    _OUTER_LIPS,
     HELEN_LABELS,
     HELEN_REGIONS,
     REGION_NAMES,
@@ -98,14 +96,14 @@ def test_a_mirrored_face_has_the_mirrored_map() -> None:
 
 def test_a_closed_mouth_has_no_background_between_the_lips() -> None:
     points = face()
-    points[_INNER_LIPS, 1] = 92.0
+    points[INNER_LIPS, 1] = 92.0
     found = region_maps(points[None])[0]
     assert (found[84:100, 64] == Region.LIPS).all()
 
 
 def test_rings_are_rings() -> None:
     dense = mean_face()[:, :2].astype(np.float32)
-    for ring in (FACE_OVAL, *_EYE_RINGS, _OUTER_LIPS, _INNER_LIPS):
+    for ring in (FACE_OVAL, *_EYE_RINGS, OUTER_LIPS, INNER_LIPS):
         assert len(set(ring)) == len(ring)
         steps = np.linalg.norm(dense[list(ring)] - dense[list(np.roll(ring, 1))], axis=1)
         # Neighbours in the list are neighbours on the face: no step crosses the ring.

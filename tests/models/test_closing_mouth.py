@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tiny_faces import SIZE_PX, as_tensors
 
 from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
+from lssl_augment.faces.landmarks import INNER_LIPS
 from lssl_augment.models.closing_mouth import closing_share, warp_closing
-from lssl_augment.models.expression_textures import INNER_LIPS, mouth_mask
+from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.models.warp import shape_flow, warp_image
 
 CALM, OPEN = 0, 2  # rows of one person

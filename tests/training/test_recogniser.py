@@ -17,6 +17,7 @@ from lssl_augment.faces.align import template68
 from lssl_augment.faces.pack import FacePack, PackWriter
 from lssl_augment.models.recogniser_net import RecogniserConfig, RecogniserNet, embed, load_recogniser
 from lssl_augment.models.weights import read_card
+from lssl_augment.training.metrics_log import read_stats
 from lssl_augment.training.recogniser import RecogniserTraining, margin_softmax, save_recogniser, train_recogniser
 
 NETWORK = RecogniserConfig(widths=(8, 8, 16, 16), blocks=(1, 1, 1), embedding=16, input_size_px=32)
@@ -96,3 +97,14 @@ def test_bad_input_and_bad_numbers() -> None:
 def test_command_refuses_a_name_before_the_work(tmp_path: Path) -> None:
     result = CliRunner().invoke(train_recogniser_command, ["none.h5", "--out", str(tmp_path / "r.pt")])
     assert isinstance(result.exception, WeightsError)
+
+
+def test_command_trains_and_leaves_its_log(pack: FacePack, tmp_path: Path) -> None:
+    out = tmp_path / "r.safetensors"
+    arguments = [str(pack.path), "--steps", "1", "--batch-size", "2", "--out", str(out)]
+    result = CliRunner().invoke(train_recogniser_command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "AUROC" in result.stdout
+    log = tmp_path / "r.log"
+    assert (log / "command.txt").read_text().strip() == read_card(out)["training"]["command"]
+    assert [row["step"] for row in read_stats(log / "stats.jsonl")] == [1]

@@ -30,6 +30,15 @@ def test_means_over_stretches_and_the_rest(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_command_that_is_refused_leaves_the_log_that_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    run(out, range(1, 3))
+    with pytest.raises(ValueError, match="refused"), StepLog(out, "another", {}, "cpu"):
+        raise ValueError("refused")
+    assert (tmp_path / "x.log" / "command.txt").read_text() == "lssl-augment train-x\n"
+    assert len(read_stats(tmp_path / "x.log" / "stats.jsonl")) == 1
+
+
 def test_a_run_that_goes_on_writes_again_what_came_after_its_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     with pytest.raises(KeyboardInterrupt):

@@ -22,7 +22,9 @@ def run(tmp_path: Path) -> Path:
     steps = range(20, 241, 20)
     rows: list[dict[str, float]] = [{"step": step, "pair": step / 100, "seconds": 2.0 * step} for step in steps]
     rows[0]["late"] = 1.0
-    (folder / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [*rows, {"step": 240, "warning": "sources are copied"}]
+    # The last line is half of one, as a killed run leaves it.
+    (folder / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines) + '{"step": 2')
     return folder
 
 
@@ -39,6 +41,7 @@ def test_small_form_of_a_run(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert table["seconds"].tolist() == [200, 400, 480]  # at the end of the stretch
     assert table["late"].isna().tolist() == [False, True, True]
     assert (tmp_path / "out" / "config.json").read_text() == "config.json"
+    assert "warning" not in table
     assert "<polyline" in (tmp_path / "out" / "curve.svg").read_text()
 
 
@@ -48,4 +51,7 @@ def test_a_loss_that_there_is_not(
     with pytest.raises(SystemExit):
         call(monkeypatch, run, tmp_path / "out", "--show", "pair,par")
     assert "the log has no par; it has pair, late, seconds" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        call(monkeypatch, run, tmp_path / "out", "--show", "pair", "--stretch", "1000")
+    assert "a curve needs two stretches" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
