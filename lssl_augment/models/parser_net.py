@@ -42,8 +42,8 @@ class ParserConfig:
         DataError: numbers that do not fit together.
     """
 
-    widths: tuple[int, ...] = (16, 24, 48, 96)
-    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    widths: tuple[int, ...] = (24, 40, 80, 160)
+    blocks: tuple[int, ...] = (1, 2, 3, 3)
     expansions: tuple[int, ...] = (1, 3, 4, 4)
 
     def __post_init__(self) -> None:
