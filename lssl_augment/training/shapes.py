@@ -74,7 +74,8 @@ def fit_expression_shapes(
         neutral: label of the neutral expression.
         typical_share: share of each class kept as donors, the most typical by :func:`typicality`.
         further: ``(N,)`` bool, faces of another pack: their residue counts from that of their own neutral faces, and
-            only those of the ``borrowed`` classes teach.
+            only those of the ``borrowed`` classes teach, and these classes alone: space, statistics and donors of the
+            other classes are what they would be without them.
 
     Returns:
         The model, and the row of each of its donors, ``(D,)``.
@@ -104,15 +105,18 @@ def fit_expression_shapes(
     if not own.all():
         residue[~own] -= residue[rest & ~own].mean(0)
 
-    # Components of the balanced second moment: rare expressions shape the space as much as common ones.
-    frontal = (yaw < max_yaw_deg) & (own | np.isin(labels, borrowed))
+    # Components of the balanced second moment: rare expressions shape the space as much as common ones. Borrowed ones
+    # do not: what another pack shows of them is described in the space of the faces that are to be edited.
+    lent = np.isin(labels, borrowed)
+    frontal = (yaw < max_yaw_deg) & (own | lent)
     weight = np.zeros(len(labels))
     for c in range(num_classes):
         rows = (labels == c) & frontal
         if rows.sum() < 8:
             raise DataError(f"class {c} has {int(rows.sum())} usable faces; at least 8 are needed to learn its shapes")
         weight[rows] = 1.0 / rows.sum()
-    _, _, vh = np.linalg.svd(np.sqrt(weight)[frontal, None] * residue[frontal], full_matrices=False)
+    shaping = frontal & ~lent
+    _, _, vh = np.linalg.svd(np.sqrt(weight)[shaping, None] * residue[shaping], full_matrices=False)
     basis = vh[:components]
     components = len(basis)  # fewer where there are fewer faces
     coefficients = residue @ basis.T
@@ -132,7 +136,7 @@ def fit_expression_shapes(
     means, gains = [], []
     own_means = _class_means(coefficients[frontal], labels[frontal], subjects[frontal], num_classes, neutral)
     for c in [*range(num_classes), -1]:
-        chosen = frontal if c < 0 else (labels == c) & frontal
+        chosen = shaping if c < 0 else (labels == c) & frontal
         mean = own_means[c] if c >= 0 else np.average(coefficients[chosen], axis=0, weights=weight[chosen])
         spread = coefficients[chosen] - mean
         w = weight[chosen] / weight[chosen].sum()
@@ -155,6 +159,8 @@ def fit_expression_shapes(
         donor_labels=torch.zeros(0, dtype=torch.int64),
     )
     typical = typicality(coefficients, labels, subjects, seed)
+    if lent.any():
+        typical[own & ~lent] = typicality(coefficients[own & ~lent], labels[own & ~lent], subjects[own & ~lent], seed)
     expression = model.expression(torch.from_numpy(coefficients).float(), torch.from_numpy(labels))
     chosen = []
     for c in range(num_classes):
@@ -163,7 +169,10 @@ def fit_expression_shapes(
         chosen.append(pool[np.argsort(-typical[pool], kind="stable")[: max(keep, 1)]])
     index = np.concatenate(chosen)
     told = np.array([typical[labels == c].mean() for c in range(num_classes)])
-    model.donors = _clear_donors(expression.numpy(), labels, index, own_means, neutral_cov, told, neutral).float()
+    common = [c for c in range(num_classes) if c != neutral and c not in borrowed]
+    model.donors = _clear_donors(
+        expression.numpy(), labels, index, own_means, neutral_cov, told, neutral, common
+    ).float()
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
     return model, index
 
@@ -214,6 +223,7 @@ def _clear_donors(
     calm_cov: np.ndarray,
     told: np.ndarray,
     neutral: int,
+    common: list[int],
 ) -> Tensor:
     """Donors as clear as a stranger needs them: less of what is their own, more of what their class shares.
 
@@ -228,18 +238,17 @@ def _clear_donors(
     Args:
         expression, labels: of all faces, ``(N, K)`` and ``(N,)``. donors: rows of the donors.
         class_mean: ``(C, K)``. calm_cov: covariance of the coefficients of faces at rest, ``(K, K)``.
-        told: mean :func:`typicality` of each class, ``(C,)``.
+        told: mean :func:`typicality` of each class, ``(C,)``. common: classes whose median length counts.
     """
     out = expression[donors].copy()
     own = labels[donors]
     base = out[own == neutral].mean(0)
     step = class_mean - class_mean[neutral]
     far = np.linalg.norm(step, axis=1)
-    shown = [c for c in range(len(step)) if c != neutral]
     values, vectors = np.linalg.eigh(calm_cov)
     relative = step @ vectors / np.sqrt(np.maximum(values, 1e-3 * values.mean())) @ vectors.T
     relative /= np.maximum(np.linalg.norm(relative, axis=1, keepdims=True), 1e-9)
-    way = _CLEAR * step + _MARKED * np.median(far[shown]) * relative
+    way = _CLEAR * step + _MARKED * np.median(far[common]) * relative
     way *= np.interp(told, [_UNCLEAR, _TOLD], [1.0, _TOLD_SHARE])[:, None]
     way[neutral] = 0.0
     for c in np.unique(own):

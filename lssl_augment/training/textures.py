@@ -60,7 +60,7 @@ def fit_expression_textures(
         faces_per_class: at most so many faces of a class teach; of people seen with several expressions, all.
         subjects: ``(N,)``; None, or nobody seen with two expressions: faces are compared as they come.
         further: ``(N,)`` bool, small grey faces of another pack. They teach the shading of the ``borrowed`` classes,
-            compared with their own faces at rest, and nothing about mouths.
+            compared with their own faces at rest, and nothing about mouths or about other classes.
 
     Raises:
         DataError: fewer than 50 open mouths.
@@ -69,23 +69,22 @@ def fit_expression_textures(
     rng = np.random.default_rng(seed)
     points = torch.from_numpy(np.asarray(dense, np.float32))
     frontal = (points[:, 1, 0] - (points[:, 234, 0] + points[:, 454, 0]) / 2).abs() < 0.09 * size
-    own = np.ones(len(labels), bool) if further is None else ~further
+    own = np.ones(len(labels), bool) if further is None else ~further & ~np.isin(labels, borrowed)
     open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy() & own)
     if len(open_rows) < 50:
         raise DataError(f"{len(open_rows)} open mouths among the training faces; 50 are needed to learn their inside")
     frame = points[open_rows].mean(0)
     chosen = []
-    for c in range(shapes.num_classes):
-        for part in (own, ~own):
+    for part in (own, ~own):
+        for c in range(shapes.num_classes) if part.any() else ():
             pool = np.flatnonzero((labels == c) & frontal.numpy() & part)
             chosen.append(rng.permutation(pool)[:faces_per_class])
+        if part is own:  # what is drawn for it does not hang on a further pack
+            open_few = rng.permutation(open_rows)[:1500]
     if subjects is not None:
         chosen.append(_compared(subjects, labels, frontal.numpy() & own, shapes.num_classes))
-        # Of one person each but of one pack: a further pack is compared with itself.
-        subjects = np.where(own, subjects, "further pack")
     rows = np.unique(np.concatenate([*chosen, donor_rows]))
-    open_few = np.setdiff1d(rng.permutation(open_rows)[:1500], rows)
-    rows = np.concatenate([rows, open_few])
+    rows = np.concatenate([rows, np.setdiff1d(open_few, rows)])
 
     box = _mouth_box(frame)
     logs, mouths = [], []
@@ -107,7 +106,10 @@ def fit_expression_textures(
     skin = _skin_mask(frame, size, shading_px)
     twice = np.concatenate([labels[rows], labels[rows]])
     people = None if subjects is None else np.concatenate([subjects[rows], subjects[rows]])
-    change = _shading(torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge, people)
+    further_rows = np.concatenate([~own[rows], ~own[rows]])
+    change = _shading(
+        torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge, people, further_rows
+    )
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
     teach = mouth[(opening > _OPEN) & torch.from_numpy(own[rows])]
@@ -229,13 +231,14 @@ def _within(values: Tensor, person: Tensor, weight: Tensor) -> Tensor:
 
 def _shading(
     log: Tensor, expression: Tensor, labels: np.ndarray, weight: Tensor, classes: int, neutral: int, ridge: float,
-    subjects: np.ndarray | None = None,
+    subjects: np.ndarray | None = None, lent: np.ndarray | None = None,
 ) -> Tensor:
     """Regression of log luminance, its smooth lighting removed, on expression: ``(K + C, h, h)``.
 
     A ridge on the coefficients; what they leave of each class is its own field, drawn towards nothing where few faces
     tell of it. Landmarks say little of a frown's folds, the class says more. With ``subjects`` both are fitted within
-    people (fixed effects): only differences between photographs of one person count.
+    people (fixed effects): only differences between photographs of one person count. ``lent`` faces, those
+    of a further pack, are compared with each other and teach the fields of the classes that the others do not show.
     """
     n, side, _ = log.shape
     axis = torch.linspace(-1, 1, side)
@@ -245,23 +248,42 @@ def _shading(
     gram = (smooth * w) @ smooth.T
     flat = log.flatten(1).double()
     flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
-    known = (labels >= 0) & (labels < classes)
-    counts = np.bincount(labels[known], minlength=classes)
-    balance = torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels]).double()
-    shown = F.one_hot(torch.from_numpy(np.where(known, labels, 0)), classes).double()
     e = expression.double()
+    own = np.ones(n, bool) if lent is None else ~lent
     person = torch.zeros(n, dtype=torch.int64)
-    if subjects is not None and len(_compared(subjects, labels, np.ones(n, bool), classes)):
-        person = torch.from_numpy(np.unique(subjects, return_inverse=True)[1])
-    flat, e, shown = (_within(part, person, balance) for part in (flat, e, shown))
-    moment = (e * balance[:, None]).T @ e
+    if subjects is not None and len(_compared(subjects[own], labels[own], np.ones(own.sum(), bool), classes)):
+        person[own] = torch.from_numpy(np.unique(subjects[own], return_inverse=True)[1])
+    rows = torch.from_numpy(own)
+    balance = _balance(labels[own], classes)
+    seen, told = (_within(part[rows], person[rows], balance) for part in (flat, e))
+    moment = (told * balance[:, None]).T @ told
     # A share of what the coefficients vary by in the faces that teach, so that fewer of them are believed less.
     penalty = ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
-    solved = torch.linalg.solve(moment + penalty, (e * balance[:, None]).T @ flat)
-    left = flat - e @ solved
+    solved = torch.linalg.solve(moment + penalty, (told * balance[:, None]).T @ seen)
+    fields = _class_fields(seen - told @ solved, labels[own], person[rows], classes, neutral)
+    if not own.all():
+        left = flat[~rows] - e[~rows] @ solved
+        more = _class_fields(left, labels[~own], person[~rows], classes, neutral)
+        known = torch.from_numpy(np.isin(np.arange(classes), labels[own]))
+        fields = torch.where(known[:, None], fields, more)
+    return (torch.cat([solved, fields]).view(-1, side, side) * weight.double()).float()
+
+
+def _balance(labels: np.ndarray, classes: int) -> Tensor:
+    """Weight of each face, ``(N,)``: a class counts as the root of its faces; nothing where the class is unknown."""
+    known = (labels >= 0) & (labels < classes)
+    counts = np.bincount(labels[known], minlength=classes)
+    return torch.tensor([1.0 / max(1, counts[c]) ** 0.5 if c < classes else 0.0 for c in labels]).double()
+
+
+def _class_fields(left: Tensor, labels: np.ndarray, person: Tensor, classes: int, neutral: int) -> Tensor:
+    """What is ``left`` of each class within people, beside what is left at rest: ``(C, h * h)``; 0 where no face is."""
+    known = (labels >= 0) & (labels < classes)
+    counts = np.bincount(labels[known], minlength=classes)
+    balance = _balance(labels, classes)
+    shown = F.one_hot(torch.from_numpy(np.where(known, labels, 0)), classes).double()
+    left, shown = (_within(part, person, balance) for part in (left, shown))
     moment = (shown * balance[:, None]).T @ shown
     trust = torch.tensor([_FEW / max(1, counts[c]) ** 0.5 for c in range(classes)]).double()
     own = torch.linalg.solve(moment + torch.diag(trust), (shown * balance[:, None]).T @ left)
-    seen = torch.from_numpy(counts > 0)[:, None]
-    fields = torch.cat([solved, torch.where(seen, own - own[neutral], 0.0)])
-    return (fields.view(-1, side, side) * weight.double()).float()
+    return torch.where(torch.from_numpy(counts > 0)[:, None], own - own[neutral], 0.0)

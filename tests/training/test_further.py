@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,14 @@ CLASSES = Vocabulary(NAMES)
 
 
 def without_smiles(kept: int = 0) -> TrainingFaces:
-    """The drawn faces with at most ``kept`` of happiness."""
+    """The drawn faces with at most ``kept`` of happiness; their mouths vary, as those of real faces do."""
     faces = training_faces()
+    assert faces.dense is not None
+    little = np.random.default_rng(0).normal(0, 0.15, (len(faces), 1, 1)) * expression_field("happiness")
+    dense = faces.dense + (little * SIZE_PX / 128).astype(np.float32)
     smiling = np.flatnonzero(faces.labels == 1)
-    return take_faces(faces, np.setdiff1d(np.arange(len(faces)), smiling[kept:]))
+    rows = np.setdiff1d(np.arange(len(faces)), smiling[kept:])
+    return take_faces(replace(faces, dense=dense, points68=dense[:, SPARSE_FROM_DENSE, :2]), rows)
 
 
 def small_grey(shift_px: float = 0.0) -> TrainingFaces:
@@ -102,6 +106,29 @@ def test_a_borrowed_expression_is_the_one_that_the_further_faces_show() -> None:
     moved = (step @ got.basis).view(-1, 3)[:, :2] * torch.tensor([1.0, -1.0])  # the common pose has y upwards
     wanted = expression_field("happiness")[:, :2]
     assert np.corrcoef(moved.flatten(), wanted.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("kept", [0, FEW_FACES - 1])
+def test_a_further_pack_changes_nothing_of_what_the_first_shows(kept: int) -> None:
+    """Neither space, statistics, donors and shading of its classes nor mouths; with few faces of the borrowed or none."""
+    close = partial(torch.testing.assert_close, atol=1e-3, rtol=0)  # sums over more faces round otherwise
+    alone = without_smiles()
+    alone = replace(alone, vocabulary=Vocabulary(("neutral", "surprise")), labels=np.minimum(alone.labels, 1))
+    one = CompactObjective(compact_config(), alone)
+    joint = join_further(without_smiles(kept), small_grey(), CLASSES)
+    both = CompactObjective(compact_config(further="small.h5"), joint)
+    close(one.shapes.basis, both.shapes.basis)
+    close(one.shapes.neutral_map, both.shapes.neutral_map)
+    close(one.shapes.class_mean[-1], both.shapes.class_mean[-1])  # of faces without a label
+    close(one.textures.mouth_mean, both.textures.mouth_mean)
+    coefficients = len(one.shapes.basis)
+    close(one.textures.shading[:coefficients], both.textures.shading[:coefficients])
+    for label, same in ((0, 0), (1, 2)):
+        a, b = one.shapes.donor_labels == label, both.shapes.donor_labels == same
+        close(one.shapes.class_mean[label], both.shapes.class_mean[same])
+        close(one.shapes.expression_gain[label], both.shapes.expression_gain[same])
+        close(one.shapes.donors[a], both.shapes.donors[b])
+        close(one.textures.shading[coefficients + label], both.textures.shading[coefficients + same])
 
 
 def test_mouths_are_those_of_the_first_pack() -> None:
