@@ -56,6 +56,7 @@ class CompactNumbers:
         lambda_gan, lambda_cls, lambda_id, lambda_bi: weights of eqs. 1, 3, 4 and 6.
         bidirectional_every: steps between two that have the bidirectional loss.
         critic_first_steps: steps at the start in which only the critic learns.
+        critic_views: the critic sees random views (:mod:`.critic_augment`); off: faces as they are.
         uniform_share: share of each batch drawn uniformly over classes; the rest as they occur.
         lr_generator, lr_critic, beta1, beta2: Adam; the rates fall linearly over the last 40 % of a run.
     """
@@ -69,28 +70,37 @@ class CompactNumbers:
     lambda_bi: float = 5.0
     bidirectional_every: int = 2
     critic_first_steps: int = 300
+    critic_views: bool = True
     uniform_share: float = 0.5
     lr_generator: float = 3e-4
     lr_critic: float = 4e-4
     beta1: float = 0.5
     beta2: float = 0.99
 
+    @property
+    def critic(self) -> bool:
+        """Whether any loss asks the critic; without one it is neither trained nor run."""
+        return any((self.lambda_gan, self.lambda_features, self.lambda_cls))
+
 
 class CompactObjective:
     """See the module's text; the protocol is :class:`lssl_augment.training.objective.Objective`.
+
+    Args:
+        config, faces: as of every objective. source: the statistics of these faces, where they are fitted already.
 
     Raises:
         DataError: a pack without dense landmarks or without neutral faces, or an unknown number.
     """
 
-    def __init__(self, config: TrainConfig, faces: TrainingFaces) -> None:
+    def __init__(self, config: TrainConfig, faces: TrainingFaces, source: CompactFaces | None = None) -> None:
         self.config = config
         self.numbers = from_mapping(CompactNumbers, config.objective)
         self.faces = faces
         self.device = torch.device(config.device)
         self.size = config.face_size_px
         self.num_classes = len(faces.vocabulary)
-        self.source = CompactFaces(faces, self.size, config.seed, self.device)
+        self.source = CompactFaces(faces, self.size, config.seed, self.device) if source is None else source
         self.shapes, self.textures = self.source.shapes, self.source.textures
         torch_rng = torch.random.get_rng_state()
         torch.manual_seed(config.seed)  # first weights; the global state is put back
@@ -128,17 +138,17 @@ class CompactObjective:
             for group in self.optimizers[name].param_groups:
                 group["lr"] = base * min(1.0, (1.0 - progress) / 0.4)
         parts = [self._prepare(step_index, number) for number in Parts.of(self.config).mine]
-        if step_index < nums.critic_first_steps:
+        if nums.critic and step_index < nums.critic_first_steps:
             return self._update("critic", [(part, part.guess_pair, part.guess_edit) for part in parts])
         # Several parts are made twice, first for the critic alone: to keep the graphs of all of them until it has moved
         # would take the memory of the whole batch.
         with torch.set_grad_enabled(len(parts) == 1):
             made = [self._make(part) for part in parts]
         fakes = [(part, restored.image, edited.image) for part, (restored, edited) in zip(parts, made, strict=True)]
-        log = self._update("critic", fakes)
+        log = self._update("critic", fakes) if nums.critic else {}
         weights = [pair_weight(part) for part in parts]
         mean_weight = mean_over_all(torch.stack([weight.mean() for weight in weights]).mean())
-        both_ways = step_index % nums.bidirectional_every == 0
+        both_ways = bool(nums.lambda_bi) and step_index % nums.bidirectional_every == 0
         again = made if len(parts) == 1 else [None] * len(parts)
         rows = [
             (part, own, weight, mean_weight, both_ways) for part, own, weight in zip(parts, again, weights, strict=True)
@@ -175,16 +185,16 @@ class CompactObjective:
         n = len(part.targets)
         with self._autocast():
             shown = self.source.as_seen(edited.detach(), part.y_target)
-            seen = critic_augment(
+            seen = self._views(
                 torch.cat([part.real.images, restored.detach().float(), shown]),
-                torch.cat([part.side_real, part.side_real, part.side_moved]), part.random, shared=n,
+                torch.cat([part.side_real, part.side_real, part.side_moved]), part.random, n,
             )
             real, asked = part.y_real, torch.cat([part.y_real, part.y_real, part.y_target])
             more = part.borrowed
             if more is not None:
-                further = critic_augment(
+                further = self._views(
                     self.source.as_seen(more.images, more.classes), self.source.side(more.dense), part.random,
-                    shared=len(more.labels),
+                    len(more.labels),
                 )
                 seen = torch.cat([further[0], seen[0]]), torch.cat([further[1], seen[1]])
                 real, asked = torch.cat([more.classes, real]), torch.cat([more.classes, asked])
@@ -208,35 +218,39 @@ class CompactObjective:
         nums, n = self.numbers, len(part.targets)
         restored, edited = self._make(part) if made is None else made
         images = part.real.images
-        with self._autocast():
-            shown = self.source.as_seen(edited.image, part.y_target)
-            seen = critic_augment(
-                torch.cat([restored.image.float(), shown, images]),
-                torch.cat([part.side_real, part.side_moved, part.side_real]), part.random, shared=n,
-            )
-            judged = self.modules["critic"](*seen, torch.cat([part.y_real, part.y_target, part.y_real]))
-        gan = -judged.src[: 2 * n].mean()
-        gaps = [F.l1_loss(f[:n].float(), f[2 * n :].detach().float()) for f in judged.features]
-        features = torch.stack(gaps).mean()
-        cls = F.cross_entropy(judged.cls[n : 2 * n], part.targets)
+        log, loss = {}, torch.zeros((), device=self.device)
+        if nums.critic:
+            with self._autocast():
+                shown = self.source.as_seen(edited.image, part.y_target)
+                seen = self._views(
+                    torch.cat([restored.image.float(), shown, images]),
+                    torch.cat([part.side_real, part.side_moved, part.side_real]), part.random, n,
+                )
+                judged = self.modules["critic"](*seen, torch.cat([part.y_real, part.y_target, part.y_real]))
+            log["gan"] = -judged.src[: 2 * n].mean()
+            gaps = [F.l1_loss(f[:n].float(), f[2 * n :].detach().float()) for f in judged.features]
+            log["features"] = torch.stack(gaps).mean()
+            log["cls_fake"] = F.cross_entropy(judged.cls[n : 2 * n], part.targets)
+            loss = nums.lambda_features * log["features"] + nums.lambda_gan * log["gan"]
+            loss = loss + nums.lambda_cls * log["cls_fake"]
         pair = (weight * (restored.image - images).abs()).mean() / mean_weight
         side = F.mse_loss(restored.side, part.side_real) + F.mse_loss(edited.side, part.side_moved)
         # Most of all inside the mouth, where the guess is good and a small critic has strange wishes.
         held = 1 + 20 * mouth_mask(part.moved, self.size)
         change = edited.image - edited.warped.float()
         identity = (held * change.abs()).mean()
-        loss = (
-            nums.lambda_pair * pair + nums.lambda_features * features + nums.lambda_side * side
-            + nums.lambda_gan * gan + nums.lambda_cls * cls + nums.lambda_id * identity
-        )
-        log = {
-            "pair": pair, "features": features, "side": side, "gan": gan, "cls_fake": cls, "identity": identity,
-            "change": change.detach().abs().mean(),
-        }
+        loss = loss + nums.lambda_pair * pair + nums.lambda_side * side + nums.lambda_id * identity
+        log |= {"pair": pair, "side": side, "identity": identity, "change": change.detach().abs().mean()}
         if both_ways:
             log["bidirectional"] = F.l1_loss(self._way_back(part, edited.image), images)
             loss = loss + nums.lambda_bi * log["bidirectional"]
         return {"generator/total": loss, **log}
+
+    def _views(self, images: Tensor, sides: Tensor, rng: torch.Generator, shared: int) -> tuple[Tensor, Tensor]:
+        """Faces and side images as the critic sees them."""
+        if not self.numbers.critic_views:
+            return images.float(), sides.float()
+        return critic_augment(images, sides, rng, shared=shared)
 
     def _way_back(self, part: Part, edited: Tensor) -> Tensor:
         """The edits turned into the photographs again."""
