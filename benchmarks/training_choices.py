@@ -154,7 +154,8 @@ def main() -> None:
         raise SystemExit(f"unknown choice {unknown[0]!r}; there are {', '.join(CHOICES)}")
     settings = {
         "pack": args.pack.name, "minutes": args.minutes, "size_px": args.size, "batch": args.batch,
-        "width": args.width, "critic_width": args.critic_width, "critic_first_steps": args.critic_first_steps, "classes": args.classes.split(","), "split": args.split,
+        "width": args.width, "critic_width": args.critic_width,
+        "critic_first_steps": args.critic_first_steps, "classes": args.classes.split(","), "split": args.split,
         "sources": args.sources, "judges": args.judges, "judge_steps": args.judge_steps,
         "recipe": {**vars(CompactNumbers()), "critic_first_steps": args.critic_first_steps},
     }
@@ -167,9 +168,9 @@ def main() -> None:
 
     classes = tuple(settings["classes"])
     pack = FacePack.open(args.pack)
-    wanted: dict[str, Any] = {"pack": str(args.pack), "face_size_px": args.size, "batch": args.batch, "classes": classes}
-    wanted |= {"generator": {"width": args.width}, "critic": {"width": args.critic_width}}
-    plan = make_config("compact", {**wanted, "ema_decay": 0.99, "steps": 1})
+    networks = {"generator": {"width": args.width}, "critic": {"width": args.critic_width}}
+    wanted = {"pack": str(args.pack), "face_size_px": args.size, "batch": args.batch, "classes": classes, "steps": 1}
+    plan = make_config("compact", {**wanted, **networks, "ema_decay": 0.99})
     source = CompactFaces(load_training_faces(args.pack, args.size, classes), args.size, 0, torch.device("cpu"))
     judges = train_judges(
         pack, source.faces.vocabulary,

@@ -98,8 +98,9 @@ def match_shares(net: ParserNet, faces: ParserFaces, count: int = 512) -> None:
     assert net.head.bias is not None
     rows = np.unique(np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int))
     device = net.head.bias.device
-    parts = [net(faces_to_tensor(faces.images[part]).to(device)).cpu() for part in np.array_split(rows, len(rows) // 16 + 1)]
-    logits = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
+    parts = np.array_split(rows, len(rows) // 16 + 1)
+    answers = [net(faces_to_tensor(faces.images[part]).to(device)).cpu() for part in parts]
+    logits = torch.cat(answers).permute(0, 2, 3, 1).flatten(0, 2)
     classes = len(PARSER_CLASSES)
     wanted = np.bincount(faces.regions[rows].ravel(), minlength=classes)
     offset = torch.zeros(classes)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lssl_augment.errors import DataError
 from lssl_augment.training.environment import environment
 from lssl_augment.training.metrics_log import Means, MetricsLog
 
@@ -29,6 +30,9 @@ class StepLog:
     Args:
         out: the weights file. command, config: of the run. device: where it trains.
         stretch: steps of a line.
+
+    Raises:
+        DataError: on entering, a file where the folder should be (output that was redirected there, perhaps).
     """
 
     def __init__(self, out: Path, command: str, config: Mapping[str, Any], device: str, stretch: int = 100) -> None:
@@ -38,6 +42,11 @@ class StepLog:
         self._log: MetricsLog | None = None
 
     def __enter__(self) -> StepLog:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(
+                f"{self.folder} is a file, and the run keeps its log in a folder of that name; move the file away, "
+                "redirect output elsewhere, or choose another --out"
+            )
         self._begun = time.monotonic()
         return self
 

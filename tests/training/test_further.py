@@ -110,7 +110,7 @@ def test_a_borrowed_expression_is_the_one_that_the_further_faces_show() -> None:
 
 @pytest.mark.parametrize("kept", [0, FEW_FACES - 1])
 def test_a_further_pack_changes_nothing_of_what_the_first_shows(kept: int) -> None:
-    """Neither space, statistics, donors and shading of its classes nor mouths; with few faces of the borrowed or none."""
+    """Space, statistics, donors and shading of its classes, mouths; with few own faces of the borrowed or none."""
     close = partial(torch.testing.assert_close, atol=1e-3, rtol=0)  # sums over more faces round otherwise
     alone = without_smiles()
     alone = replace(alone, vocabulary=Vocabulary(("neutral", "surprise")), labels=np.minimum(alone.labels, 1))

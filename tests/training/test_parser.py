@@ -21,12 +21,19 @@ from lssl_augment.faces.backends.base import FoundFace
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pack import FacePack, PackWriter
 from lssl_augment.faces.region_map import Region
-from lssl_augment.models.parser_net import PARSER_CLASSES, ParserConfig, ParserNet, load_parser
+from lssl_augment.models.parser_net import PARSER_CLASSES, ParserConfig, ParserNet, load_parser, parse_faces
 from lssl_augment.models.weights import read_weights
 from lssl_augment.training.metrics_log import read_stats
-from lssl_augment.training.parser import ParserTraining, class_weights, draw_batch, take_back_weights, train_parser
+from lssl_augment.training.parser import ParserTraining, class_weights, draw_batch, match_shares, train_parser
 from lssl_augment.training.parser_evaluation import draw_parses, evaluate_parser, region_scores
-from lssl_augment.training.parser_faces import ParserData, ParserFaces, load_helen_faces, load_pack_faces, random_view
+from lssl_augment.training.parser_faces import (
+    ParserData,
+    ParserFaces,
+    faces_to_tensor,
+    load_helen_faces,
+    load_pack_faces,
+    random_view,
+)
 from lssl_augment.training.parsing_loss import parsing_loss
 
 TINY = ParserConfig(widths=(4, 6), blocks=(1, 1), expansions=(1, 2))
@@ -369,12 +376,30 @@ def test_command_wants_one_source_and_the_right_suffix(pack: Path, tmp_path: Pat
         CliRunner().invoke(train_parser_command, arguments, catch_exceptions=False)
 
 
-def test_class_weights_are_taken_out_of_the_answers() -> None:
-    """Logits of weight times probability become logits of probability again, at every pixel of a cell."""
-    net = ParserNet(ParserConfig(widths=(4, 8), blocks=(1, 1), expansions=(1, 2))).eval().requires_grad_(False)
-    faces = 2 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 1
-    weights = torch.tensor([0.5, 1.0, 3.0, 2.0])
-    before = net(faces).softmax(1)
-    take_back_weights(net, weights)
-    expected = before / weights[:, None, None]
-    torch.testing.assert_close(net(faces).softmax(1), expected / expected.sum(1, keepdim=True), rtol=1e-4, atol=1e-6)
+def test_regions_are_found_as_large_as_they_are() -> None:
+    """Whatever the answers lean to: offsets of the classes are found and taken away."""
+    rng = np.random.default_rng(0)
+    regions = np.repeat(rng.choice(4, (8, 16, 16), p=[0.6, 0.3, 0.04, 0.06]).astype(np.uint8), 2, 1).repeat(2, 2)
+    tones = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    images = (0.5 * tones[regions] + rng.uniform(0, 127, (*regions.shape, 3))).astype(np.uint8)
+    faces = ParserFaces(images, regions)
+    torch.manual_seed(0)
+    net = ParserNet(TINY)
+    optimiser = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(
+            net(faces_to_tensor(images)), torch.from_numpy(regions).long(), weight=torch.tensor([1.0, 1, 9, 6])
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    net = net.fused()
+    wanted = np.bincount(regions.ravel(), minlength=4)
+
+    def found() -> np.ndarray:
+        return np.bincount(parse_faces(net, faces_to_tensor(images)).numpy().ravel(), minlength=4) / wanted
+
+    assert found()[2:].max() > 1.2  # as the weights of the loss ask
+    match_shares(net, faces)
+    np.testing.assert_allclose(found(), 1, atol=0.1)
+

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lssl_augment.errors import DataError
 from lssl_augment.training.metrics_log import read_stats
 from lssl_augment.training.step_log import StepLog
 
@@ -28,6 +29,13 @@ def test_means_over_stretches_and_the_rest(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "x.log" / "config.json").read_text()) == {"seed": 3, "steps": None}
     assert "torch" in json.loads((tmp_path / "x.log" / "environment.json").read_text())
     assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_log_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text("output of the command")
+    with pytest.raises(DataError, match=r"x\.log is a file"):
+        run(tmp_path / "x.safetensors", range(1, 3))
+    assert (tmp_path / "x.log").read_text() == "output of the command"
 
 
 def test_a_command_that_is_refused_leaves_the_log_that_is_there(tmp_path: Path) -> None:
