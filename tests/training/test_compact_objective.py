@@ -143,6 +143,34 @@ def test_the_critic_starts_alone(objective: CompactObjective, first: dict[str, A
     assert "pair" in step(alone, 2)
 
 
+def test_losses_of_weight_nothing_are_not_run(objective: CompactObjective, first: dict[str, Any]) -> None:
+    load(objective, first)
+    lone = {"lambda_gan": 0.0, "lambda_features": 0.0, "lambda_cls": 0.0, "critic_first_steps": 2}
+    log = step(variant(objective, objective=lone), 0)
+    # The generator begins at once: there is no critic to wait for.
+    assert set(log) == {"pair", "side", "identity", "change", "bidirectional", "grad_norm"}
+    torch.testing.assert_close(objective.modules["critic"].state_dict(), first["modules"]["critic"], rtol=0, atol=0)
+    assert "bidirectional" not in step(variant(objective, objective={"lambda_bi": 0.0}), 0)
+
+
+def test_a_critic_may_see_faces_as_they_are(objective: CompactObjective, first: dict[str, Any]) -> None:
+    load(objective, first)
+    sizes: list[tuple[int, ...]] = []
+    handle = objective.modules["critic"].register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[2:]))
+    step(variant(objective, objective={"critic_views": False}), 0)
+    assert set(sizes) == {(SIZE_PX, SIZE_PX)}
+    sizes.clear()
+    step(objective, 1)
+    handle.remove()
+    assert set(sizes) == {(3 * SIZE_PX // 4,) * 2}
+
+
+def test_statistics_that_are_fitted_are_taken(objective: CompactObjective, first: dict[str, Any]) -> None:
+    again = CompactObjective(objective.config, objective.faces, objective.source)
+    assert again.source is objective.source
+    torch.testing.assert_close(again.modules["generator"].state_dict(), first["modules"]["generator"], rtol=0, atol=0)
+
+
 def test_learning_rates_fall_at_the_end(objective: CompactObjective, first: dict[str, Any]) -> None:
     rates = []
     for progress in (0.0, 0.59, 0.8, 1.0):
