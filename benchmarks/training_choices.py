@@ -1,11 +1,11 @@
 """What each choice of the `compact` recipe is worth: trained without it, for as long, and measured on unseen people.
 
-    python benchmarks/training_choices.py lfw.h5 --minutes 3 --seeds 2 --out training_choices_lfw.json
+    python benchmarks/training_choices.py lfw.h5 --minutes 3 --seeds 0,1 --runs choices --out training_choices_lfw.json
 
 Every run fits the same network to the same statistics for the same processor time on one core, from first weights of
 its seed; the recipe differs in what its name says. What is measured is what ``lssl-augment evaluate`` measures: label
-fidelity by judges, identity, distance to real faces (KID), sharpness. Runs that the JSON holds already are not
-repeated, so a stopped command goes on where it was. It prints the table in Markdown.
+fidelity by judges, identity, distance to real faces (KID), sharpness. Runs whose weights lie in the folder already are
+not repeated, so a stopped command goes on where it was. It prints the table in Markdown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ import torch
 from torch import nn
 
 from lssl_augment.attribute_vector import AttributeSpec
+from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate
@@ -72,8 +72,8 @@ def train(source: CompactFaces, config: TrainConfig, seconds: float) -> tuple[Co
     return objective, ema.module, step
 
 
-def as_engine(objective: CompactObjective, generator: nn.Module, folder: Path) -> ExpressionEngine:
-    """What ``train`` would release."""
+def store(objective: CompactObjective, generator: nn.Module, steps: int, path: Path) -> None:
+    """Write what ``train`` would release."""
     release, names = objective.release(generator), objective.faces.vocabulary
     card = {
         "kind": "generator",
@@ -81,30 +81,53 @@ def as_engine(objective: CompactObjective, generator: nn.Module, folder: Path) -
         "class_names": list(names.names),
         "attributes": AttributeSpec(names).to_card(),
         "face_size_px": objective.size,
-        "training": {},
+        "training": {"data": objective.faces.dataset, "steps": steps},
         "metrics": {},
         "licence": "not to be passed on",
         "intended_use": "a trial",
     }
-    return ExpressionEngine(load_model(write_weights(folder / "trial.safetensors", release.tensors, card)))
+    write_weights(path, release.tensors, card)
 
 
-def figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The few numbers of an evaluation that the table shows."""
-    names = report["classes"]
-    kids = [report["kid"][name]["edits_to_real"]["mean"] for name in names if name in report["kid"]]
-    fidelity = report["label_fidelity"]
+def run_name(choice: str, seed: int) -> str:
+    """Of the weights of a run."""
+    return f"{choice.replace(' ', '-').replace(',', '')}-{seed}"
+
+
+def train_runs(source: CompactFaces, plan: TrainConfig, seeds: list[int], choices: list[str], args: Any) -> None:
+    """All runs whose weights are not in the folder yet."""
+    for seed in seeds:
+        for choice in choices:
+            path = args.runs / f"{run_name(choice, seed)}.safetensors"
+            if path.is_file():
+                continue
+            numbers = {"critic_first_steps": args.critic_first_steps, **CHOICES[choice]}
+            config = replace(plan, seed=seed, objective=numbers)
+            objective, average, steps = train(source, config, 60 * args.minutes)
+            if choice == "recipe":
+                store(objective, objective.generator, steps, args.runs / f"{run_name(UNAVERAGED, seed)}.safetensors")
+                fresh = CompactObjective(config, source.faces, source)
+                store(fresh, fresh.generator, 0, args.runs / f"{run_name(UNTRAINED, seed)}.safetensors")
+            store(objective, average, steps, path)  # last: a run is whole when this is there
+            print(f"{choice}, seed {seed}: {steps} steps", flush=True)
+
+
+def figures(part: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """The few numbers of an evaluation, or of its part without something, that the table shows."""
+    fidelity = part["label_fidelity"]
+    fidelity = fidelity.get("edits", fidelity)
+    kids = {name: part["kid"][name]["edits_to_real"]["mean"] for name in names if name in part["kid"]}
+    same = part.get("identity")
     return {
-        "label_fidelity": {name: fidelity["edits"][name]["mean"] for name in (*names, "balanced")},
-        "of_real": fidelity["edits_over_real"],
-        "kid": float(np.mean(kids)),
-        "identity": report["identity"]["above_threshold"] if "identity" in report else None,
-        "sharpness": report["sharpness_ratio"][1],
+        "label_fidelity": {name: fidelity[name]["mean"] for name in (*names, "balanced")},
+        "kid": kids,
+        "identity": same["above_threshold"] if isinstance(same, dict) else same,
+        "sharpness": part["sharpness_ratio"][1],
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; mean ± standard deviation over seeds."""
+    """Markdown; mean ± standard deviation over seeds, of KID over the mean of the classes."""
     lines = ["| | runs | steps | named as the target, % | KID | identity, % | sharpness |", "|" + "---|" * 7]
     for name in (*CHOICES, UNAVERAGED, UNTRAINED):
         found = [row for row in rows if row["choice"] == name]
@@ -121,7 +144,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = [
             told([row["steps"] for row in found], 0) if found[0]["steps"] else "0",
             told([row["label_fidelity"]["balanced"] for row in found], 1, 100),
-            told([row["kid"] for row in found], 2),
+            told([float(np.mean(list(row["kid"].values()))) for row in found], 2),
             told([row["identity"] for row in found], 1, 100),
             told([row["sharpness"] for row in found], 2),
         ]
@@ -133,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", type=Path, help="face pack with dense landmarks")
     parser.add_argument("--minutes", type=float, default=3.0, help="processor time of a run (default: 3)")
-    parser.add_argument("--seeds", type=int, default=2, help="runs of each choice (default: 2)")
+    parser.add_argument("--seeds", default="0,1", help="a run of each choice with each (default: 0,1)")
     parser.add_argument("--choices", default=",".join(CHOICES), help="separated by commas (default: all)")
     parser.add_argument("--size", type=int, default=64, help="side of the faces, px (default: 64)")
     parser.add_argument("--batch", type=int, default=12, help="faces a step (default: 12)")
@@ -142,66 +165,61 @@ def main() -> None:
     parser.add_argument("--critic-first-steps", type=int, default=60, help="in which the critic learns alone")
     parser.add_argument("--classes", default="neutral,happiness,surprise,anger,sadness")
     parser.add_argument("--split", default="test", help="of people who were not trained on (default: test)")
-    parser.add_argument("--sources", type=int, default=100, help="faces that are edited (default: 100)")
+    parser.add_argument("--sources", type=int, default=100, help="neutral and happy faces to edit (default: 100)")
     parser.add_argument("--judges", type=int, default=2)
     parser.add_argument("--judge-steps", type=int, default=400)
     parser.add_argument("--judge-cache", type=Path, default=None)
-    parser.add_argument("--out", type=Path, required=True, help="JSON; runs that it holds are not repeated")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the weights; runs there are not repeated")
+    parser.add_argument("--out", type=Path, help="JSON of what is measured; left out: runs are trained, no more")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    choices = args.choices.split(",")
+    choices, seeds, classes = args.choices.split(","), [int(s) for s in args.seeds.split(",")], args.classes.split(",")
     if unknown := [name for name in choices if name not in CHOICES]:
         raise SystemExit(f"unknown choice {unknown[0]!r}; there are {', '.join(CHOICES)}")
-    settings = {
-        "pack": args.pack.name, "minutes": args.minutes, "size_px": args.size, "batch": args.batch,
-        "width": args.width, "critic_width": args.critic_width,
-        "critic_first_steps": args.critic_first_steps, "classes": args.classes.split(","), "split": args.split,
-        "sources": args.sources, "judges": args.judges, "judge_steps": args.judge_steps,
-        "recipe": {**vars(CompactNumbers()), "critic_first_steps": args.critic_first_steps},
-    }
-    told: dict[str, Any] = {"settings": settings, "environment": environment("cpu"), "rows": []}
-    if args.out.is_file():
-        told = json.loads(args.out.read_text())
-        if told["settings"] != settings:
-            raise SystemExit(f"{args.out} holds runs with other settings; give another --out, or remove it")
-    told["command"] = shlex.join(["python", "benchmarks/training_choices.py", *sys.argv[1:]])
-
-    classes = tuple(settings["classes"])
-    pack = FacePack.open(args.pack)
+    args.runs.mkdir(parents=True, exist_ok=True)
+    same = {key: str(getattr(args, key)) for key in ("minutes", "size", "batch", "width", "critic_width")}
+    same |= {"pack": args.pack.name, "classes": args.classes, "critic_first_steps": str(args.critic_first_steps)}
+    settings = args.runs / "settings.json"
+    if settings.is_file() and json.loads(settings.read_text()) != same:
+        raise SystemExit(f"{args.runs} holds runs with other settings ({settings}); give another --runs, or remove it")
+    write_text(settings, json.dumps(same, indent=1) + "\n")
     networks = {"generator": {"width": args.width}, "critic": {"width": args.critic_width}}
     wanted = {"pack": str(args.pack), "face_size_px": args.size, "batch": args.batch, "classes": classes, "steps": 1}
     plan = make_config("compact", {**wanted, **networks, "ema_decay": 0.99})
-    source = CompactFaces(load_training_faces(args.pack, args.size, classes), args.size, 0, torch.device("cpu"))
-    judges = train_judges(
-        pack, source.faces.vocabulary,
-        [ClassifierConfig(name="resnet18", steps=args.judge_steps, seed=11 + i) for i in range(args.judges)],
-        cache=judge_cache() if args.judge_cache is None else args.judge_cache,
+    faces = load_training_faces(args.pack, args.size, tuple(classes))
+    train_runs(CompactFaces(faces, args.size, 0, torch.device("cpu")), plan, seeds, choices, args)
+    if args.out is None:
+        return
+
+    pack, vocabulary = FacePack.open(args.pack), Vocabulary(tuple(classes))
+    judged_by = [ClassifierConfig(name="resnet18", steps=args.judge_steps, seed=11 + i) for i in range(args.judges)]
+    cache = judge_cache() if args.judge_cache is None else args.judge_cache
+    judges = train_judges(pack, vocabulary, judged_by, cache=cache)
+    also = [(UNAVERAGED, seed) for seed in seeds if "recipe" in choices]
+    asked = [*((choice, seed) for choice in choices for seed in seeds), *also]
+    first = ExpressionEngine(load_model(args.runs / f"{run_name(UNTRAINED, seeds[0])}.safetensors"))
+    models = {pair: load_model(args.runs / f"{run_name(*pair)}.safetensors") for pair in asked}
+    shown = tuple(name for name in ("neutral", "happiness") if name in classes)
+    report = evaluate(
+        first, pack, judges, choose_embedder("auto"), load_landmark_net(),
+        EvaluateConfig(split=args.split, sources=args.sources, source_classes=shown),
+        without={run_name(*pair): ExpressionEngine(model) for pair, model in models.items()},
+        progress=lambda text: print(text, file=sys.stderr),
     )
-    asked = EvaluateConfig(split=args.split, sources=args.sources, source_classes=classes[:2])
-    embedder, landmarks = choose_embedder("auto"), load_landmark_net()
-
-    def measure(choice: str, seed: int, objective: CompactObjective, generator: nn.Module, steps: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            engine = as_engine(objective, generator, Path(folder))
-        row = {"choice": choice, "seed": seed, "steps": steps}
-        row |= figures(evaluate(engine, pack, judges, embedder, landmarks, asked))
-        told["rows"].append(row)
-        write_text(args.out, json.dumps(told, indent=1) + "\n")
-        print(json.dumps(row), flush=True)
-
-    for seed in range(args.seeds):
-        for choice in choices:
-            if any(row["choice"] == choice and row["seed"] == seed for row in told["rows"]):
-                continue
-            numbers = {"critic_first_steps": args.critic_first_steps, **CHOICES[choice]}
-            config = replace(plan, seed=seed, objective=numbers)
-            objective, average, steps = train(source, config, 60 * args.minutes)
-            if choice == "recipe" and seed == 0:
-                measure(UNTRAINED, seed, objective, CompactObjective(config, source.faces, source).generator, 0)
-            if choice == "recipe":
-                measure(UNAVERAGED, seed, objective, objective.generator, steps)
-            measure(choice, seed, objective, average, steps)
-    print(table(told["rows"]))
+    rows = [{"choice": UNTRAINED, "seed": seeds[0], "steps": 0, **figures(report, classes)}]
+    for pair, model in models.items():
+        told = {"choice": pair[0], "seed": pair[1], "steps": model.card["training"]["steps"]}
+        rows.append({**told, **figures(report["without"][run_name(*pair)], classes)})
+    whole = {
+        "command": shlex.join(["python", "benchmarks/training_choices.py", *sys.argv[1:]]),
+        "recipe": {**vars(CompactNumbers()), "critic_first_steps": args.critic_first_steps},
+        "choices": CHOICES,
+        "environment": environment("cpu"),
+        "real": report["label_fidelity"]["real"],
+        "rows": rows,
+    }
+    write_text(args.out, json.dumps(whole, indent=1) + "\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

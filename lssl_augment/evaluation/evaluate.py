@@ -138,6 +138,7 @@ def evaluate(
         progress("identity")
         known = embedder(everyone)
         report["identity"], passes = _identity(embedder, known, pack, config, edits, names)
+    real_features = penultimate(judges[0].network, cut_faces(test.images, JUDGE_PX))
     for words, other in (without or {}).items():
         progress(f"the same without {words}")
         plain = edit_sources(other, pack, rows, config.seed)
@@ -145,13 +146,14 @@ def evaluate(
         row = {
             "label_fidelity": _by_class(plain_hits, plain.targets, names),
             "sharpness_ratio": _quartiles(_sharpness_ratio(plain)),
+            "kid": kid_table(judges[0], plain, test, config, real_features),
         }
         if "identity" in report:
             assert embedder is not None
             row["identity"] = _identity(embedder, known, pack, config, plain, names)[0]["above_threshold"]
         report.setdefault("without", {})[words] = row
     progress("KID")
-    report["kid"] = kid_table(judges[0], edits, test, config)
+    report["kid"] = kid_table(judges[0], edits, test, config, real_features)
     progress("landmarks")
     report["displacement"] = _displacement(landmarks, edits, test, names)
     ratio = _sharpness_ratio(edits)
@@ -201,9 +203,14 @@ def _spread(values: np.ndarray) -> dict[str, float | None]:
     return {"mean": round(float(values.mean()), 4), "sd": None if sd is None else round(sd, 4)}
 
 
-def kid_table(judge: Judge, edits: Edits, test: FaceTable, config: EvaluateConfig) -> dict[str, Any]:
-    """KID of edits to real faces of the target class, beside real to real: halves of the class, split by person."""
-    real = penultimate(judge.network, cut_faces(test.images, JUDGE_PX))
+def kid_table(
+    judge: Judge, edits: Edits, test: FaceTable, config: EvaluateConfig, real: np.ndarray
+) -> dict[str, Any]:
+    """KID of edits to real faces of the target class, beside real to real: halves of the class, split by person.
+
+    Args:
+        real: features of the test faces, ``(M, D)``, of the judge's penultimate layer.
+    """
     made = penultimate(judge.network, cut_faces(edits.images, JUDGE_PX))
     labels, targets = test.labels.numpy(), edits.targets.numpy()
     rng = np.random.default_rng([config.seed, 11])

@@ -10,6 +10,8 @@ import pytest
 import torch
 from tiny_faces import as_tensors, compact_config, training_faces
 
+from lssl_augment.models.bundle import load_model
+from lssl_augment.models.engine import ExpressionEngine
 from lssl_augment.training.compact_faces import CompactFaces
 from lssl_augment.training.compact_objective import CompactNumbers
 from lssl_augment.training.config import from_mapping
@@ -33,7 +35,8 @@ def test_a_run_ends_by_processor_time_and_is_released(script: dict[str, Any], tm
     source = CompactFaces(training_faces(), config.face_size_px, 0, torch.device("cpu"))
     objective, average, steps = script["train"](source, config, 1.0)
     assert steps >= 1
-    engine = script["as_engine"](objective, average, tmp_path)
+    script["store"](objective, average, steps, tmp_path / "run.safetensors")
+    engine = ExpressionEngine(load_model(tmp_path / "run.safetensors"))
     faces = engine.encode(*as_tensors([0]))
     out = engine.edit(faces, torch.tensor([1]), torch.ones(1), torch.zeros(1, dtype=torch.int64))
     assert bool(out.isfinite().all())
@@ -41,7 +44,8 @@ def test_a_run_ends_by_processor_time_and_is_released(script: dict[str, Any], tm
 
 def test_table(script: dict[str, Any]) -> None:
     def row(choice: str, seed: int, named: float, identity: float | None) -> dict[str, Any]:
-        measured = {"label_fidelity": {"balanced": named}, "kid": 1.0 + seed, "identity": identity, "sharpness": 0.5}
+        measured = {"label_fidelity": {"balanced": named}, "kid": {"a": seed, "b": 2.0 + seed}, "identity": identity}
+        measured["sharpness"] = 0.5
         return {"choice": choice, "seed": seed, "steps": 100 if choice == "recipe" else 0, **measured}
 
     rows = [row("recipe", 0, 0.70, 0.9), row("recipe", 1, 0.74, 0.9), row(script["UNTRAINED"], 0, 0.5, None)]
