@@ -76,6 +76,7 @@ def test_report_is_whole_and_repeats(engine: ExpressionEngine, pack: FacePack, j
     assert same["label_fidelity"] == fidelity["edits"]
     assert same["identity"] == report["identity"]["above_threshold"]
     assert same["sharpness_ratio"] == report["sharpness_ratio"]
+    assert same["kid"] == report["kid"]
     assert report["identity"]["substitute"] is True
     assert report["identity"]["another_photo"]["results"] == 12
     assert set(report["kid"]) == {"features", *NAMES}
