@@ -60,7 +60,10 @@ def _without(report: Mapping[str, Any]) -> list[str]:
         kids = [row["kid"][name]["edits_to_real"]["mean"] for name in report["classes"] if name in row["kid"]]
         far = f"{sum(kids) / len(kids):.2f}" if kids else "–"
         rows.append([words, *shares, far, passed, f"{row['sharpness_ratio'][1]:.2f}"])
-    told = "Named as the target; mean KID to real faces of the targets; above the threshold of 0.1 % false accepts with their source; median sharpness ratio"
+    told = (
+        "Named as the target; mean KID to real faces of the targets; above the threshold of 0.1 % false accepts with "
+        "their source; median sharpness ratio"
+    )
     return ["", *_grid(rows), told]
 
 
