@@ -159,8 +159,9 @@ def fit_expression_shapes(
         donor_labels=torch.zeros(0, dtype=torch.int64),
     )
     typical = typicality(coefficients, labels, subjects, seed)
-    if lent.any():
-        typical[own & ~lent] = typicality(coefficients[own & ~lent], labels[own & ~lent], subjects[own & ~lent], seed)
+    alone = own & ~lent
+    if not alone.all() and len(np.unique(labels[alone])) > 1:
+        typical[alone] = typicality(coefficients[alone], labels[alone], subjects[alone], seed)
     expression = model.expression(torch.from_numpy(coefficients).float(), torch.from_numpy(labels))
     chosen = []
     for c in range(num_classes):
@@ -169,9 +170,10 @@ def fit_expression_shapes(
         chosen.append(pool[np.argsort(-typical[pool], kind="stable")[: max(keep, 1)]])
     index = np.concatenate(chosen)
     told = np.array([typical[labels == c].mean() for c in range(num_classes)])
-    common = [c for c in range(num_classes) if c != neutral and c not in borrowed]
+    shown = [c for c in range(num_classes) if c != neutral]
+    shown = [c for c in shown if c not in borrowed] or shown
     model.donors = _clear_donors(
-        expression.numpy(), labels, index, own_means, neutral_cov, told, neutral, common
+        expression.numpy(), labels, index, own_means, neutral_cov, told, neutral, shown
     ).float()
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
     return model, index
@@ -223,7 +225,7 @@ def _clear_donors(
     calm_cov: np.ndarray,
     told: np.ndarray,
     neutral: int,
-    common: list[int],
+    shown: list[int],
 ) -> Tensor:
     """Donors as clear as a stranger needs them: less of what is their own, more of what their class shares.
 
@@ -238,7 +240,7 @@ def _clear_donors(
     Args:
         expression, labels: of all faces, ``(N, K)`` and ``(N,)``. donors: rows of the donors.
         class_mean: ``(C, K)``. calm_cov: covariance of the coefficients of faces at rest, ``(K, K)``.
-        told: mean :func:`typicality` of each class, ``(C,)``. common: classes whose median length counts.
+        told: mean :func:`typicality` of each class, ``(C,)``. shown: classes whose median length counts.
     """
     out = expression[donors].copy()
     own = labels[donors]
@@ -248,7 +250,7 @@ def _clear_donors(
     values, vectors = np.linalg.eigh(calm_cov)
     relative = step @ vectors / np.sqrt(np.maximum(values, 1e-3 * values.mean())) @ vectors.T
     relative /= np.maximum(np.linalg.norm(relative, axis=1, keepdims=True), 1e-9)
-    way = _CLEAR * step + _MARKED * np.median(far[common]) * relative
+    way = _CLEAR * step + _MARKED * np.median(far[shown]) * relative
     way *= np.interp(told, [_UNCLEAR, _TOLD], [1.0, _TOLD_SHARE])[:, None]
     way[neutral] = 0.0
     for c in np.unique(own):

@@ -131,6 +131,19 @@ def test_a_further_pack_changes_nothing_of_what_the_first_shows(kept: int) -> No
         close(one.textures.shading[coefficients + label], both.textures.shading[coefficients + same])
 
 
+def test_all_expressions_may_be_borrowed() -> None:
+    """A pack of faces at rest alone; some of them talk, so there are mouths to learn."""
+    faces = without_smiles()
+    faces = replace(faces, labels=np.zeros_like(faces.labels))
+    got = CompactObjective(compact_config(further="small.h5"), join_further(faces, small_grey(), CLASSES))
+    assert got.source.borrowed == (1, 2)
+    assert bool(got.shapes.donors.isfinite().all())
+    rest, smile = (got.shapes.donors[got.shapes.donor_labels == c].mean(0) for c in (0, 1))
+    moved = ((smile - rest) @ got.shapes.basis).view(-1, 3)[:, :2] * torch.tensor([1.0, -1.0])
+    assert np.corrcoef(moved.flatten(), expression_field("happiness")[:, :2].ravel())[0, 1] > 0.8
+    assert all(np.isfinite(float(v)) for v in got.step(0.0, 0).values())
+
+
 def test_mouths_are_those_of_the_first_pack() -> None:
     textures, shapes = objective().textures, objective().shapes
     inside = textures.donor_mouths[shapes.donor_labels == 1]

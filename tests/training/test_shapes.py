@@ -68,7 +68,7 @@ def test_donors_are_clearer_than_the_faces_they_come_from() -> None:
     own = rng.normal(size=(120, 2))
     own -= np.stack([own[labels == c].mean(0) for c in range(3)])[labels]
     told, calm = np.array([0.9, 0.3, 0.65]), np.diag([16.0, 1.0])
-    donors = _clear_donors(means[labels] + own, labels, np.arange(120), means, calm, told, 0).numpy()
+    donors = _clear_donors(means[labels] + own, labels, np.arange(120), means, calm, told, 0, [1, 2]).numpy()
     found = np.stack([donors[labels == c].mean(0) for c in range(3)])
     # In standard deviations at rest both differ most in the second place: (2, 2) and (0, −4).
     marked = 0.5 * (np.hypot(8, 2) + 4) / 2
