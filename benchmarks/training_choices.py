@@ -94,22 +94,25 @@ def run_name(choice: str, seed: int) -> str:
     return f"{choice.replace(' ', '-').replace(',', '')}-{seed}"
 
 
-def train_runs(source: CompactFaces, plan: TrainConfig, seeds: list[int], choices: list[str], args: Any) -> None:
+def train_runs(plan: TrainConfig, seeds: list[int], choices: list[str], args: Any) -> None:
     """All runs whose weights are not in the folder yet."""
-    for seed in seeds:
-        for choice in choices:
-            path = args.runs / f"{run_name(choice, seed)}.safetensors"
-            if path.is_file():
-                continue
-            numbers = {"critic_first_steps": args.critic_first_steps, **CHOICES[choice]}
-            config = replace(plan, seed=seed, objective=numbers)
-            objective, average, steps = train(source, config, 60 * args.minutes)
-            if choice == "recipe":
-                store(objective, objective.generator, steps, args.runs / f"{run_name(UNAVERAGED, seed)}.safetensors")
-                fresh = CompactObjective(config, source.faces, source)
-                store(fresh, fresh.generator, 0, args.runs / f"{run_name(UNTRAINED, seed)}.safetensors")
-            store(objective, average, steps, path)  # last: a run is whole when this is there
-            print(f"{choice}, seed {seed}: {steps} steps", flush=True)
+    wanted = [(seed, choice) for seed in seeds for choice in choices]
+    wanted = [pair for pair in wanted if not (args.runs / f"{run_name(pair[1], pair[0])}.safetensors").is_file()]
+    if not wanted:
+        return
+    faces = load_training_faces(plan.pack, plan.face_size_px, plan.classes)
+    source = CompactFaces(faces, plan.face_size_px, 0, torch.device("cpu"))
+    for seed, choice in wanted:
+        numbers = {"critic_first_steps": args.critic_first_steps, **CHOICES[choice]}
+        config = replace(plan, seed=seed, objective=numbers)
+        objective, average, steps = train(source, config, 60 * args.minutes)
+        if choice == "recipe":
+            store(objective, objective.generator, steps, args.runs / f"{run_name(UNAVERAGED, seed)}.safetensors")
+            fresh = CompactObjective(config, faces, source)
+            store(fresh, fresh.generator, 0, args.runs / f"{run_name(UNTRAINED, seed)}.safetensors")
+        # Last: a run is whole when this is there.
+        store(objective, average, steps, args.runs / f"{run_name(choice, seed)}.safetensors")
+        print(f"{choice}, seed {seed}: {steps} steps", flush=True)
 
 
 def figures(part: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
@@ -186,8 +189,7 @@ def main() -> None:
     networks = {"generator": {"width": args.width}, "critic": {"width": args.critic_width}}
     wanted = {"pack": str(args.pack), "face_size_px": args.size, "batch": args.batch, "classes": classes, "steps": 1}
     plan = make_config("compact", {**wanted, **networks, "ema_decay": 0.99})
-    faces = load_training_faces(args.pack, args.size, tuple(classes))
-    train_runs(CompactFaces(faces, args.size, 0, torch.device("cpu")), plan, seeds, choices, args)
+    train_runs(plan, seeds, choices, args)
     if args.out is None:
         return
 
