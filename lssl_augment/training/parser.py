@@ -91,9 +91,9 @@ def class_weights(regions: np.ndarray, rarity: float) -> Tensor:
 def match_shares(net: ParserNet, faces: ParserFaces, count: int = 512) -> None:
     """Shift the answers, in place, so that regions are found as large as they are.
 
-    Weighted cross-entropy draws rare regions too large, and taking its weights out of the answers again leaves a part of
-    that. So each class gets the offset with which it takes, over ``count`` faces that were trained on, the share of the
-    pixels that it should.
+    Weighted cross-entropy draws rare regions too large, and taking its weights out of the answers again leaves a part
+    of that. So each class gets the offset with which it takes, over ``count`` faces that were trained on, the share of
+    the pixels that it should.
     """
     assert net.head.bias is not None
     rows = np.unique(np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int))
