@@ -26,7 +26,7 @@ from torch import nn
 
 from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.attributes import Vocabulary
-from lssl_augment.errors import DataError
+from lssl_augment.errors import TrainingError
 from lssl_augment.evaluation.classifiers import ClassifierConfig
 from lssl_augment.evaluation.evaluate import EvaluateConfig, evaluate
 from lssl_augment.evaluation.identity import choose_embedder
@@ -68,7 +68,7 @@ def train(source: CompactFaces, config: TrainConfig, seconds: float) -> tuple[Co
         ema.update(objective.generator)
         step += 1
         if not all(np.isfinite(float(value)) for value in log.values()):
-            raise DataError(f"a loss is not finite at step {step}: { {k: float(v) for k, v in log.items()} }")
+            raise TrainingError(f"a loss is not finite at step {step}: { {k: float(v) for k, v in log.items()} }")
     return objective, ema.module, step
 
 
@@ -86,7 +86,7 @@ def store(objective: CompactObjective, generator: nn.Module, steps: int, path: P
         "licence": "not to be passed on",
         "intended_use": "a trial",
     }
-    write_weights(path, release.tensors, card)
+    write_weights(path, release.tensors, card, dtypes=release.dtypes)
 
 
 def run_name(choice: str, seed: int) -> str:

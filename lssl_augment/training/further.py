@@ -35,8 +35,8 @@ def join_further(faces: TrainingFaces, further: TrainingFaces, vocabulary: Vocab
     """The faces of a pack, and those of a further one that it needs: the borrowed classes and faces at rest.
 
     A difference between two packs is not one between two expressions, so a further pack is always compared with its own
-    neutral faces. Its faces must have dense landmarks. Head pose and light are not kept: no preset that takes a further
-    pack learns them.
+    neutral faces, and what the first pack teaches of the other expressions does not change. Its faces must have dense
+    landmarks. Head pose and light are not kept: no preset that takes a further pack learns them.
 
     Args:
         faces, further: of one size. vocabulary: of the result, in this order.

@@ -106,9 +106,12 @@ def fit_expression_textures(
     skin = _skin_mask(frame, size, shading_px)
     twice = np.concatenate([labels[rows], labels[rows]])
     people = None if subjects is None else np.concatenate([subjects[rows], subjects[rows]])
-    further_rows = np.concatenate([~own[rows], ~own[rows]])
+    others = np.zeros(len(labels), bool) if further is None else further
+    # A pack's own few faces of a borrowed class are of neither part: at rest they have nothing to be compared with.
+    use = np.tile((own | others)[rows], 2)
     change = _shading(
-        torch.cat(logs), torch.cat(told), twice, skin, shapes.num_classes, neutral, ridge, people, further_rows
+        torch.cat(logs)[use], torch.cat(told)[use], twice[use], skin, shapes.num_classes, neutral, ridge,
+        None if people is None else people[use], np.tile(others[rows], 2)[use],
     )
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
@@ -231,14 +234,14 @@ def _within(values: Tensor, person: Tensor, weight: Tensor) -> Tensor:
 
 def _shading(
     log: Tensor, expression: Tensor, labels: np.ndarray, weight: Tensor, classes: int, neutral: int, ridge: float,
-    subjects: np.ndarray | None = None, lent: np.ndarray | None = None,
+    subjects: np.ndarray | None = None, further: np.ndarray | None = None,
 ) -> Tensor:
     """Regression of log luminance, its smooth lighting removed, on expression: ``(K + C, h, h)``.
 
     A ridge on the coefficients; what they leave of each class is its own field, drawn towards nothing where few faces
     tell of it. Landmarks say little of a frown's folds, the class says more. With ``subjects`` both are fitted within
-    people (fixed effects): only differences between photographs of one person count. ``lent`` faces, those
-    of a further pack, are compared with each other and teach the fields of the classes that the others do not show.
+    people (fixed effects): only differences between photographs of one person count. Faces of a
+    ``further`` pack are compared with each other and teach the fields of the classes that the others do not show.
     """
     n, side, _ = log.shape
     axis = torch.linspace(-1, 1, side)
@@ -249,7 +252,7 @@ def _shading(
     flat = log.flatten(1).double()
     flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
     e = expression.double()
-    own = np.ones(n, bool) if lent is None else ~lent
+    own = np.ones(n, bool) if further is None else ~further
     person = torch.zeros(n, dtype=torch.int64)
     if subjects is not None and len(_compared(subjects[own], labels[own], np.ones(own.sum(), bool), classes)):
         person[own] = torch.from_numpy(np.unique(subjects[own], return_inverse=True)[1])

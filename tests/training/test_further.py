@@ -131,6 +131,18 @@ def test_a_further_pack_changes_nothing_of_what_the_first_shows(kept: int) -> No
         close(one.textures.shading[coefficients + label], both.textures.shading[coefficients + same])
 
 
+def test_few_own_faces_of_a_borrowed_expression_teach_no_shading() -> None:
+    """They would be compared with another pack's faces at rest."""
+    faces = join_further(without_smiles(FEW_FACES - 1), small_grey(), CLASSES)
+    assert faces.further is not None
+    few = (faces.labels == 1) & ~faces.further
+    assert few.sum() == FEW_FACES - 1
+    turned = replace(faces, images=np.where(few[:, None, None, None], 255 - faces.images, faces.images))
+    one, other = (CompactObjective(compact_config(further="small.h5"), f).textures for f in (faces, turned))
+    torch.testing.assert_close(one.shading, other.shading)
+    assert float(one.shading[-2].abs().max()) > 0  # happiness
+
+
 def test_all_expressions_may_be_borrowed() -> None:
     """A pack of faces at rest alone; some of them talk, so there are mouths to learn."""
     faces = without_smiles()
