@@ -54,6 +54,8 @@ CHOICES: Mapping[str, Mapping[str, float | bool]] = {
     "no attribute loss": {"lambda_cls": 0.0},
     "critic sees plain faces": {"critic_views": False},
     "faces as they occur": {"uniform_share": 0.0},
+    # What none of the rows above shows to be needed, left out together.
+    "lean": {"lambda_bi": 0.0, "lambda_id": 0.0, "lambda_cls": 0.0, "critic_views": False},
 }
 #: Measured on the recipe's own runs.
 UNAVERAGED, UNTRAINED = "recipe, last weights instead of their average", "no network"

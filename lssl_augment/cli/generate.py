@@ -47,6 +47,12 @@ __all__ = ["generate_command"]
     metavar="VALUE|LOW:HIGH",
     help="Expression intensity from 0 to 1; of a range, each image draws its own.",
 )
+@click.option(
+    "--yaw",
+    metavar="DEG|LOW:HIGH",
+    help="Turn heads to this yaw in degrees, positive towards larger x; of a range, each image draws its own. "
+    "Default: they keep their pose.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option(
     "--people",
@@ -96,6 +102,7 @@ def generate_command(
     weights: str,
     out: Path,
     intensity: str,
+    yaw: str | None,
     seed: int,
     people: int | None,
     gate: str,
@@ -116,7 +123,7 @@ def generate_command(
     Without --source the faces are those of synthetic people that come with the package. The same arguments
     and weights make the same file; a run that was stopped goes on with --resume.
     """
-    from lssl_augment.synthesis.config import GenerateConfig, parse_intensity
+    from lssl_augment.synthesis.config import GenerateConfig, parse_intensity, parse_yaw
     from lssl_augment.synthesis.generate import estimate
 
     config = GenerateConfig(
@@ -126,6 +133,7 @@ def generate_command(
         source=source,
         weights=weights,
         intensity=parse_intensity(intensity),
+        yaw=None if yaw is None else parse_yaw(yaw),
         seed=seed,
         people=people,
         splits=splits,

@@ -159,10 +159,8 @@ def _edit_row(
         yaw_deg=None if faces.yaw_deg is None else faces.yaw_deg[here],
         lights=None if faces.lights is None else faces.lights[here],
     ).select(torch.zeros(len(columns), dtype=torch.int64))
-    own, row = int(faces.labels[i]), int(faces.rows[i])
-    # Nobody knows an unlabelled face's expression; nothing of any is the vector of what is not known.
-    targets = [c.expression if c.expression >= 0 else max(own, 0) for c in columns]
-    amounts = [c.intensity if c.expression >= 0 or own >= 0 else 0.0 for c in columns]
+    row = int(faces.rows[i])
+    targets = [c.expression for c in columns]
     mixture = None
     if any(c.second >= 0 for c in columns):
         mixture = Mixture(torch.tensor([c.second for c in columns]), torch.tensor([c.share for c in columns]))
@@ -170,8 +168,8 @@ def _edit_row(
     edited = engine.edit(
         encoded,
         torch.tensor(targets),
-        torch.tensor(amounts, dtype=torch.float32),
-        torch.tensor([donor_seed(seed, row, target) for target in targets]),
+        torch.tensor([c.intensity for c in columns], dtype=torch.float32),
+        torch.tensor([donor_seed(seed, row, max(target, 0)) for target in targets]),
         mixture=mixture,
         pose=torch.tensor([c.pose for c in columns]) if "pose" in groups else None,
         light=torch.tensor([c.light for c in columns]) if "light" in groups else None,

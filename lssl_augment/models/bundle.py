@@ -75,14 +75,18 @@ def load_model(
             raise ValueError(f"attributes {told.names} do not begin with the classes {vocabulary.names}")
         size = int(card["face_size_px"])
         architecture = card["architecture"]
-        if len(told.groups) > 1 and architecture["kind"] != "paper":
-            raise ValueError(f"a {architecture['kind']} generator edits expressions only; got {told.names}")
+        able = {"paper": ("expression", "pose", "light"), "compact": ("expression", "pose")}
+        can = able.get(architecture["kind"], ("expression",))
+        if set(told.groups) - set(can):
+            raise ValueError(f"a {architecture['kind']} generator edits {' and '.join(can)} only; got {told.names}")
         sigma = architecture.get("side_sigma_px", 1.0)
         if type(sigma) not in (int, float) or not 0 < sigma < float("inf"):
             raise ValueError(f"side_sigma_px must be a positive number; got {sigma!r}")
         preset = next(p for p in PRESETS.values() if p.kind == architecture["kind"])
         preset = preset.with_numbers(generator=architecture["generator"])
-        generator = build_generator(preset, len(told), size)
+        # A compact generator turns heads by geometry; its network is told the expression alone.
+        inputs = len(told) if preset.kind == "paper" else len(vocabulary)
+        generator = build_generator(preset, inputs, size)
         generator.load_state_dict(_under(tensors, "generator."))
         shapes = _statistics(ExpressionShapes, _under(tensors, "shapes."))
         textures = _statistics(ExpressionTextures, _under(tensors, "textures."))

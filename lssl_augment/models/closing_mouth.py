@@ -37,17 +37,21 @@ def closing_share(own: Tensor, wanted: Tensor) -> Tensor:
     return shut * ((own - wanted - _LEAST) / (_FULL - _LEAST)).clamp(0, 1)
 
 
-def warp_closing(faces: Tensor, dense: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
+def warp_closing(
+    faces: Tensor, dense: Tensor, moved: Tensor, flow: Tensor, *, posed: Tensor | None = None
+) -> Tensor:
     """Faces carried to another shape, mouths that close without teeth between their lips.
 
     Args:
         faces: ``(B, 3, H, W)`` in [-1, 1]. dense, moved: their landmarks before and after, ``(B, 478, 3)``.
         flow: from :func:`~lssl_augment.models.warp.shape_flow` of the two.
+        posed: ``dense`` with the head turned as in ``moved``, where it is, for a turned mouth looks narrower; None: the
+            head keeps its pose.
 
     Returns:
         ``(B, 3, H, W)``; where no mouth closes, exactly what :func:`~lssl_augment.models.warp.warp_image` gives.
     """
-    share = closing_share(mouth_gap(dense), mouth_gap(moved))
+    share = closing_share(mouth_gap(dense if posed is None else posed), mouth_gap(moved))
     rows = torch.nonzero(share > 0).flatten()
     if not len(rows):
         return warp_image(faces, flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
-from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import skin_colour
+from lssl_augment.models.head_turn import carry, mirror_faces, turn_landmarks, yaw_towards
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
 from lssl_augment.models.target_vectors import Mixture, check_mixture, source_codes, target_vectors
-from lssl_augment.models.warp import shape_flow
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
 
@@ -38,6 +37,7 @@ class EncodedFaces:
         dense: landmarks, ``(B, 478, 3)`` px.
         back, expression, classes: pose, expression and class weights in the shape model's terms; None without one.
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
+        labels: their expressions, ``(B,)`` int64, −1 for unknown; None without a shape model.
         codes: expression, pose and light of the faces, ``(B, G)``, −1 unknown; None where the generator takes the
             expression alone.
     """
@@ -49,6 +49,7 @@ class EncodedFaces:
     classes: Tensor | None = None
     faces: Tensor | None = None
     skin: Tensor | None = None
+    labels: Tensor | None = None
     codes: Tensor | None = None
 
     def __len__(self) -> int:
@@ -62,9 +63,17 @@ class EncodedFaces:
             self.dense[rows],
             *(
                 None if x is None else x[rows]
-                for x in (self.back, self.expression, self.classes, self.faces, self.skin, self.codes)
+                for x in (self.back, self.expression, self.classes, self.faces, self.skin, self.labels, self.codes)
             ),
         )
+
+    def put(self, rows: Tensor, other: EncodedFaces) -> EncodedFaces:
+        """A copy with ``rows (R,)`` int64 replaced by those of ``other``, which are so many."""
+        put: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            here, there = getattr(self, name), getattr(other, name)
+            put[name] = None if here is None else _put(here, rows, there)
+        return EncodedFaces(**put)
 
 
 class ExpressionEngine:
@@ -112,6 +121,11 @@ class ExpressionEngine:
     def attributes(self) -> AttributeSpec:
         """What its attribute vector holds: the expressions, and pose or light where it was trained with them."""
         return self._spec
+
+    @property
+    def turns_heads(self) -> bool:
+        """Whether :meth:`edit` takes ``yaw_deg``, any angle between its outermost poses."""
+        return self._shapes is not None and bool(self._spec.poses_deg)
 
     @property
     def face_size_px(self) -> int:
@@ -180,7 +194,7 @@ class ExpressionEngine:
         coefficients = self._shapes.coefficients(shape)
         expression = self._shapes.expression(coefficients, labels)
         shown = self._shapes.class_weights(coefficients, labels)
-        return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense))
+        return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense), labels)
 
     @torch.no_grad()
     def edit(
@@ -193,18 +207,22 @@ class ExpressionEngine:
         mixture: Mixture | None = None,
         pose: Tensor | None = None,
         light: Tensor | None = None,
+        yaw_deg: Tensor | None = None,
         exaggerate: bool = False,
     ) -> Tensor:
         """Give encoded faces another expression, and where the generator can, another pose or light.
 
         Args:
             faces: R encoded rows.
-            targets: ``(R,)`` int64 in the engine's vocabulary.
+            targets: ``(R,)`` int64 in the engine's vocabulary; −1 keeps the source's own expression, which only a
+                generator of poses or lights takes.
             intensity: ``(R,)`` float in [0, 1]; 1 is a donor's full expression, 0 the face at rest.
             seeds: ``(R,)`` int64; choose the donors.
             mixture: a second expression and its share, for what lies between two; None: the targets alone.
             pose, light: ``(R,)`` int64, index into ``attributes.poses_deg`` and ``attributes.lights``; −1 and None keep
                 the source's.
+            yaw_deg: ``(R,)`` float instead of ``pose``, for a `compact` generator, whose poses are not steps: degrees
+                between its outermost poses, NaN keeps the source's.
             exaggerate: allow intensities up to :attr:`max_intensity`, to look at: more than any donor shows, and more
                 than training asked for.
 
@@ -220,40 +238,50 @@ class ExpressionEngine:
                 f"targets, intensity and seeds need one value for each of {count} rows; "
                 f"got {len(targets)}, {len(intensity)} and {len(seeds)}"
             )
-        if count and (int(targets.min()) < 0 or int(targets.max()) >= classes):
-            raise DataError(f"targets must be in [0, {classes - 1}]; got {int(targets.min())} to {int(targets.max())}")
+        least = -1 if len(self._spec.groups) > 1 else 0
+        if count and (int(targets.min()) < least or int(targets.max()) >= classes):
+            came = f"{int(targets.min())} to {int(targets.max())}"
+            raise DataError(f"targets must be in [{least}, {classes - 1}]; got {came}")
         most = self.max_intensity if exaggerate else 1.0
         if count and not (float(intensity.min()) >= 0 and float(intensity.max()) <= most):
             came = f"{float(intensity.min())} to {float(intensity.max())}"
             raise DataError(f"intensity must be in [0, {most:g}]; got {came}")
         check_mixture(mixture, count, classes)
-        if self._shapes is not None and not (pose is None and light is None):
-            raise DataError(
-                "these weights change the expression alone: a `compact` generator has no pose and no light; "
-                "train one with --preset paper --set attributes=expression,pose,light"
-            )
+        if mixture is not None and bool(((targets.cpu() < 0) & (mixture.share.cpu() > 0)).any()):
+            raise DataError("a mixture needs a first expression; got a share of a second with target -1")
+        yaw = self._wanted_yaw(count, pose, light, yaw_deg)
         if not count:  # torch's pixel_unshuffle takes no empty batch
             return torch.empty(0, 3, self._size, self._size, device=self.device)
         targets = targets.to(self.device, torch.int64)
         amount = intensity.to(self.device, torch.float32)[:, None]
-        y = F.one_hot(targets, classes).float()
+        kept = (targets < 0)[:, None]
+        y = F.one_hot(targets.clamp_min(0), classes).float()
         if mixture is not None:
             second, share = mixture.targets.to(targets), mixture.share.to(amount)[:, None]
             y = torch.lerp(y, F.one_hot(second, classes).float(), share)
         y = y * amount
         if self._shapes is None:
+            if bool(kept.any()):
+                assert faces.codes is not None
+                own = faces.codes[:, :1].to(kept.device)
+                shown = F.one_hot(own[:, 0].clamp_min(0), classes).float() * (own >= 0)
+                y = torch.where(kept, shown, y)
             y = target_vectors(self._spec, y, faces.codes, pose=pose, light=light)
             with self._autocast():
                 out = self._generator.decode(faces.latent, y)  # type: ignore[operator]
             image = out if isinstance(out, Tensor) else out[0]  # face and side image, or the face alone
             return image.float().clamp(-1, 1).contiguous()
+        posed, turned = faces.dense, None
+        if yaw is not None:
+            faces, posed, turned = self._turn(faces, yaw)
         assert self._textures is not None
         assert faces.back is not None
         assert faces.expression is not None
         assert faces.classes is not None
         assert faces.faces is not None
         assert faces.skin is not None
-        drawn, donors = self._shapes.draw_donors(targets.cpu().numpy(), np.asarray(seeds.cpu()))
+        names = targets.clamp_min(0).cpu().numpy()
+        drawn, donors = self._shapes.draw_donors(names, np.asarray(seeds.cpu()))
         shape, rows = torch.from_numpy(drawn).to(self.device), torch.from_numpy(donors).to(self.device)
         if mixture is not None:
             other, others = self._shapes.draw_donors(second.cpu().numpy(), np.asarray(seeds.cpu()))
@@ -262,18 +290,70 @@ class ExpressionEngine:
             # Between two mouths the inside is that of the more open one all the way, so that it does not jump.
             wider = (opened[ends] > opened[rows]) & (share[:, 0] > 0)
             rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
-        shape = shape * amount
+        shape, y = torch.where(kept, faces.expression, shape * amount), torch.where(kept, faces.classes, y)
         change = shape - faces.expression
-        own_gap = mouth_gap(faces.dense)
-        moved = self._shapes.displace(faces.dense, faces.back, change)
+        own_gap = mouth_gap(posed)
+        back = faces.back if yaw is None else self._shapes.canonical(posed)[1]
+        moved = self._shapes.displace(posed, back, change)
         moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
-        flow = shape_flow(faces.dense, moved, self._size)
-        warped = warp_closing(faces.faces, faces.dense, moved, flow)
+        moved = torch.where(kept[..., None], posed, moved)
+        flow, warped = carry(self._shapes, faces.faces, faces.dense, posed, moved, turned)
         change = torch.cat([change, y - faces.classes], dim=1)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
         return out.image.clamp(-1, 1).contiguous()
+
+    def _wanted_yaw(
+        self, count: int, pose: Tensor | None, light: Tensor | None, yaw_deg: Tensor | None
+    ) -> Tensor | None:
+        """Degrees ``(R,)``, NaN where a head keeps its pose; None: all do, or the attribute vector says it."""
+        poses = self._spec.poses_deg
+        if self._shapes is None:
+            if yaw_deg is not None:
+                raise DataError("these weights know poses as steps; give pose, an index into attributes.poses_deg")
+            return None
+        if light is not None or ((pose is not None or yaw_deg is not None) and not poses):
+            raise DataError(
+                f"these weights change {' and '.join(self._spec.groups)} alone; a `compact` generator has no light, "
+                "and poses where trained with --set attributes=expression,signed-pose:30 (--preset paper has both)"
+            )
+        if pose is not None and yaw_deg is not None:
+            raise DataError("give pose or yaw_deg, not both")
+        if yaw_deg is not None:
+            most = float(max(poses))
+            known = yaw_deg[~yaw_deg.isnan()]
+            if yaw_deg.shape != (count,) or (len(known) and not (min(poses) <= known.min() and known.max() <= most)):
+                raise DataError(
+                    f"yaw_deg needs degrees from {min(poses)} to {max(poses)} for each of {count} rows, or NaN to keep "
+                    f"it; got {yaw_deg.tolist()}"
+                )
+            return yaw_deg.to(self.device, torch.float32)
+        if pose is None:
+            return None
+        if pose.shape != (count,) or (count and not (-1 <= int(pose.min()) <= int(pose.max()) < len(poses))):
+            raise DataError(
+                f"pose needs one code of 0 to {len(poses) - 1} for each of {count} rows, or -1 to keep it; "
+                f"got {pose.tolist()}"
+            )
+        degrees = torch.tensor([*poses, float("nan")], device=self.device)
+        return degrees[pose.to(self.device, torch.int64)]
+
+    def _turn(self, faces: EncodedFaces, yaw: Tensor) -> tuple[EncodedFaces, Tensor, Tensor]:
+        """Faces, those that look the other way mirrored; landmarks of the turned heads; which heads turn."""
+        assert self._shapes is not None
+        assert faces.faces is not None
+        turned = ~yaw.isnan()
+        sides = min(self._spec.poses_deg) < 0
+        mirrored, angle = yaw_towards(faces.dense, yaw, sides=sides)
+        rows = torch.nonzero(mirrored & turned).flatten()
+        if len(rows):
+            images, dense = mirror_faces(faces.faces[rows], faces.dense[rows])
+            labels = None if faces.labels is None else faces.labels[rows]
+            faces = faces.put(rows, self.encode(images, dense, labels))
+        posed = faces.dense.clone()
+        posed[turned] = turn_landmarks(self._shapes, faces.dense[turned], angle[turned], self._size)
+        return faces, posed, turned
 
     def _side(self, dense: Tensor) -> Tensor:
         channels = getattr(self._generator, "side_channels", 1)
@@ -296,6 +376,12 @@ def _take(latent: Any, rows: Tensor) -> Any:
     if isinstance(latent, Tensor):
         return latent[rows]
     return type(latent)(*(part[rows] for part in latent))
+
+
+def _put(latent: Any, rows: Tensor, other: Any) -> Any:
+    if isinstance(latent, Tensor):
+        return latent.index_put((rows,), other)
+    return type(latent)(*(a.index_put((rows,), b) for a, b in zip(latent, other, strict=True)))
 
 
 def _fast_bf16(device: torch.device) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lssl_augment.faces.expression_shapes import WARP_POINTS
 
-__all__ = ["border_anchors", "dense_flow", "shape_flow", "warp_image"]
+__all__ = ["border_anchors", "dense_flow", "point_field", "shape_flow", "warp_image"]
 
 
 def border_anchors(size_px: int, per_side: int, device: torch.device | None = None) -> Tensor:
@@ -35,6 +35,7 @@ def dense_flow(
     anchors_per_side: int = 5,
     reach: float = 0.5,
     ridge: float = 0.01,
+    trust: Tensor | None = None,
 ) -> Tensor:
     """Displacement field that carries ``source`` points onto ``target`` points.
 
@@ -44,20 +45,60 @@ def dense_flow(
         anchors_per_side: points per image side that do not move.
         reach: distance ℓ over which a point's influence fades, in image sides.
         ridge: smoothing added to the kernel's diagonal (the kernel is 1 at a point).
+        trust: how much each pair of points counts, ``(B, K)`` in [0, 1]: its ridge is divided by it; None: fully.
 
     Returns:
         Flow, shape ``(B, 2, grid_px, grid_px)`` float32 in source pixels: result(q) = image(q + flow(q)).
     """
-    batch = len(source)
-    anchors = border_anchors(size_px, anchors_per_side, source.device).expand(batch, -1, -1)
+    moves = (source - target).float()
+    return _spline(target.float(), moves, size_px, grid_px, anchors_per_side, reach, ridge, trust)
+
+
+def point_field(
+    points: Tensor,
+    values: Tensor,
+    size_px: int,
+    *,
+    grid_px: int = 48,
+    anchors_per_side: int = 5,
+    reach: float = 0.25,
+    ridge: float = 0.05,
+    trust: Tensor | None = None,
+) -> Tensor:
+    """A smooth field that takes ``values (B, K, C)`` at ``points (B, K, 2)`` and nothing at the border of the image.
+
+    The other arguments are those of :func:`dense_flow`.
+
+    Returns:
+        ``(B, C, grid_px, grid_px)`` float32.
+    """
+    return _spline(points.float(), values.float(), size_px, grid_px, anchors_per_side, reach, ridge, trust)
+
+
+def _spline(
+    points: Tensor,
+    values: Tensor,
+    size_px: int,
+    grid_px: int,
+    anchors_per_side: int,
+    reach: float,
+    ridge: float,
+    trust: Tensor | None,
+) -> Tensor:
+    batch = len(points)
+    anchors = border_anchors(size_px, anchors_per_side, points.device).expand(batch, -1, -1)
     unit = float(size_px)
-    knots = torch.cat([target.float(), anchors], dim=1) / unit
-    values = torch.cat([(source - target).float(), torch.zeros_like(anchors)], dim=1)
+    knots = torch.cat([points, anchors], dim=1) / unit
+    values = torch.cat([values, values.new_zeros(batch, anchors.shape[1], values.shape[2])], dim=1)
     n = knots.shape[1]
 
     # exp(−r/ℓ) is positive definite: a Cholesky factor, and displacements that fade out away from the points.
     gram = torch.exp(torch.cdist(knots, knots, compute_mode="donot_use_mm_for_euclid_dist") * (-1.0 / reach))
-    gram = gram + ridge * torch.eye(n, device=knots.device)
+    if trust is None:
+        gram = gram + ridge * torch.eye(n, device=knots.device)
+    else:
+        full = torch.ones(batch, anchors.shape[1], device=knots.device)
+        gram = gram + torch.diag_embed(ridge / torch.cat([trust.clamp_min(1e-4), full], dim=1))
     weights = torch.cholesky_solve(values, torch.linalg.cholesky(gram))
 
     # Grid cell centres in image pixels, matching F.interpolate(align_corners=False).
@@ -65,8 +106,8 @@ def dense_flow(
     ys, xs = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([xs, ys], dim=-1).reshape(1, -1, 2) / unit
     near = torch.exp(torch.cdist(grid.expand(batch, -1, -1), knots) * (-1.0 / reach))
-    flow = near @ weights
-    return flow.transpose(1, 2).reshape(batch, 2, grid_px, grid_px)
+    field = near @ weights
+    return field.transpose(1, 2).reshape(batch, values.shape[2], grid_px, grid_px)
 
 
 def shape_flow(source: Tensor, target: Tensor, size_px: int) -> Tensor:

@@ -12,7 +12,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.synthesis.keyed import check_seed
 from lssl_augment.synthesis.sources import TRAIN
 
-__all__ = ["DEFAULT_INTENSITY", "GenerateConfig", "parse_intensity"]
+__all__ = ["DEFAULT_INTENSITY", "GenerateConfig", "parse_intensity", "parse_yaw"]
 
 #: Intensities drawn when none are asked for: clear expressions, not all alike.
 DEFAULT_INTENSITY = (0.8, 1.0)
@@ -30,6 +30,18 @@ def parse_intensity(text: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_yaw(text: str) -> tuple[float, float]:
+    """``'15'`` → ``(15.0, 15.0)``, ``'-20:20'`` → ``(-20.0, 20.0)``; ``DataError`` for anything else."""
+    parts = text.split(":")
+    try:
+        low, high = (float(parts[0]), float(parts[-1])) if len(parts) <= 2 else (math.nan, math.nan)
+    except ValueError:
+        low = high = math.nan
+    if not -90.0 <= low <= high <= 90.0:
+        raise DataError(f"yaw must be DEGREES or LOW:HIGH with -90 <= LOW <= HIGH <= 90; got {text!r}")
+    return low, high
+
+
 @dataclass(frozen=True)
 class GenerateConfig:
     """One run of :func:`~lssl_augment.synthesis.generate.generate`.
@@ -42,6 +54,7 @@ class GenerateConfig:
         source: a face pack, a folder of photographs, or None for built-in people.
         weights: name or path of a generator.
         intensity: range of expression intensity, in [0, 1].
+        yaw: range of degrees that heads are turned to (positive: nose to larger x); None: they keep their pose.
         seed: of everything random.
         people: built-in people to draw; None: as many as the largest class has images.
         splits: a split file whose people take the place of the pack's own splits. fold: of it, from 0.
@@ -63,6 +76,7 @@ class GenerateConfig:
     source: Path | None = None
     weights: str = "lfw-128"
     intensity: tuple[float, float] = DEFAULT_INTENSITY
+    yaw: tuple[float, float] | None = None
     seed: int = 0
     people: int | None = None
     splits: Path | None = None
@@ -109,6 +123,7 @@ class GenerateConfig:
             "per_class": self.per_class,
             "targets": self.targets,
             "intensity": list(self.intensity),
+            "yaw": None if self.yaw is None else list(self.yaw),
             "seed": self.seed,
             "people": self.people,
             "allow_test_subjects": self.allow_test_subjects,

@@ -32,7 +32,8 @@ class SyntheticExpressionDataset(LabelledFaces):
     Attributes:
         info: the file's attributes (config, counts, weights, licence …).
         scores: of every item, shape ``(N,)`` float32, NaN where there is none. source_ids, source_labels,
-            intensities, seeds: of every item, shape ``(N,)``; source labels count as the file does.
+            intensities, seeds: of every item, shape ``(N,)``; source labels count as the file does. yaws: degrees that
+            heads were turned to, ``(N,)`` float32, NaN where they kept their pose.
 
     See :class:`~lssl_augment.synthesis.labelled.LabelledFaces` for the attributes that all data sets have.
 
@@ -84,6 +85,8 @@ class SyntheticExpressionDataset(LabelledFaces):
             self.source_labels = h5["source_labels"][:][keep]
             self.intensities = h5["intensities"][:][keep]
             self.seeds = h5["seeds"][:][keep]
+            yaws = h5["yaws"][:] if "yaws" in h5 else np.full(len(labels), np.nan, np.float32)
+            self.yaws = yaws[keep]
 
     def _open(self) -> h5py.File:
         return open_synthetic(self.path)

@@ -159,7 +159,7 @@ def _rows(data: SyntheticExpressionDataset, place: Callable[[int], str]) -> Iter
     stored = data.info.vocabulary.names
     for item in range(len(data)):
         label, source_label = data.targets[item], int(data.source_labels[item])
-        score = float(data.scores[item])
+        score, yaw = float(data.scores[item]), float(data.yaws[item])
         yield {
             "file": place(item),
             "row": int(data.rows[item]),
@@ -170,6 +170,7 @@ def _rows(data: SyntheticExpressionDataset, place: Callable[[int], str]) -> Iter
             "subject": str(data.subjects[item]),
             "fold": str(data.folds[item]),
             "intensity": round(float(data.intensities[item]), 6),
+            "yaw_deg": None if np.isnan(yaw) else round(yaw, 3),
             "seed": int(data.seeds[item]),
             "score": None if np.isnan(score) else round(score, 6),
             "ai_generated": True,

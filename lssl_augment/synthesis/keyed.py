@@ -27,6 +27,7 @@ class Stream(IntEnum):
     ROW_SEED = 2
     INTENSITY = 3
     PERSON = 4
+    YAW = 5
 
 
 def check_seed(seed: int) -> int:

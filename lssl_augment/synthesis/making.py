@@ -133,11 +133,15 @@ def make_part(run: Run, faces: Any, owner: np.ndarray, rows: slice, watch: Stopw
         rows: of the plan. watch: counts the seconds.
     """
     plan, device = run.plan, run.loaded.device
+    # Asked for only where it is wanted: an engine of one's own need not know of poses.
+    yaws = plan.yaws[rows]
+    turned = {} if np.isnan(yaws).all() else {"yaw_deg": torch.from_numpy(yaws).to(device)}
     edited = run.loaded.engine.edit(
         faces.select(torch.from_numpy(owner[: rows.stop - rows.start]).to(device)),
         torch.from_numpy(plan.targets[rows]).to(device),
         torch.from_numpy(plan.intensities[rows]).to(device),
         torch.from_numpy(plan.seeds[rows]).to(device),
+        **turned,
     )
     images = to_uint8(edited)  # waits for the device, so the seconds are the network's own
     watch.end("network")

@@ -56,6 +56,7 @@ class Plan:
         vocabulary: the generator's; ``targets`` and ``source_labels`` index it.
         source_ids: int64. subjects, folds: str. source_labels: int64, −1 = unknown.
         targets: int64. intensities: float32 in [0, 1]. seeds: int64 in [0, 2**63).
+        yaws: float32 degrees that the heads are turned to, NaN where they keep their pose.
     """
 
     vocabulary: Vocabulary
@@ -66,6 +67,7 @@ class Plan:
     targets: np.ndarray
     intensities: np.ndarray
     seeds: np.ndarray
+    yaws: np.ndarray
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -92,6 +94,8 @@ class Plan:
         for column in (self.source_ids, self.source_labels, self.targets, self.seeds):
             digest.update(column.astype("<i8").tobytes())
         digest.update(self.intensities.astype("<f4").tobytes())
+        if not np.isnan(self.yaws).all():
+            digest.update(b"yaws" + np.where(np.isnan(self.yaws), np.inf, self.yaws).astype("<f4").tobytes())
         for texts in (self.subjects, self.folds):
             digest.update("\0".join(texts.tolist()).encode())
         return digest.hexdigest()
@@ -151,6 +155,7 @@ def resolve_plan(
     *,
     intensity: tuple[float, float],
     seed: int,
+    yaw: tuple[float, float] | None = None,
 ) -> Plan:
     """Draw the rows.
 
@@ -163,6 +168,7 @@ def resolve_plan(
         table: the sources. vocabulary: the generator's classes. counts: images for each class name.
         intensity: range the intensities are drawn from, evenly; ``low <= high`` in [0, 1].
         seed: of the whole plan. Row r's seed is keyed on (seed, r).
+        yaw: range of degrees that heads are turned to, drawn evenly; None: they keep their pose.
 
     Raises:
         DataError: without sources, for a bad range, or labels outside the vocabulary.
@@ -187,7 +193,9 @@ def resolve_plan(
     sort = np.lexsort((target, rank[source]))  # stable, so repeats keep their order
     source, target = source[sort], target[sort]
     rows = np.arange(len(target))
-    drawn = low + (high - low) * unit_floats(seed, Stream.INTENSITY, rows)
+    yaws = np.full(len(rows), np.nan, np.float32)
+    if yaw is not None:
+        yaws = _within(yaw, unit_floats(seed, Stream.YAW, rows))
     return Plan(
         vocabulary=vocabulary,
         source_ids=table.ids[source].astype(np.int64),
@@ -195,10 +203,16 @@ def resolve_plan(
         folds=table.folds[source],
         source_labels=table.labels[source].astype(np.int64),
         targets=target,
-        # Rounding to float32 may step over the end of the range.
-        intensities=np.clip(drawn.astype(np.float32), np.float32(low), np.float32(high)),
+        intensities=_within(intensity, unit_floats(seed, Stream.INTENSITY, rows)),
         seeds=row_seeds(seed, Stream.ROW_SEED, rows),
+        yaws=yaws,
     )
+
+
+def _within(ends: tuple[float, float], share: np.ndarray) -> np.ndarray:
+    """Float32 values between two; rounding must not step over an end."""
+    low, high = ends
+    return np.clip((low + (high - low) * share).astype(np.float32), np.float32(low), np.float32(high))
 
 
 def _source_order(subjects: np.ndarray, seed: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from lssl_augment._version import __version__
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import template68
+from lssl_augment.models.yaw_range import check_yaw_range
 from lssl_augment.synthesis.config import GenerateConfig
 from lssl_augment.synthesis.gating import GateScorer, Scorer
 from lssl_augment.synthesis.plan import Plan, resolve_counts, resolve_plan
@@ -37,7 +38,9 @@ class Editor(Protocol):
     def encode(self, images: Tensor, dense: Tensor | None = None, labels: Tensor | None = None) -> Any:
         """See docs/architecture.md."""
 
-    def edit(self, faces: Any, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
+    def edit(
+        self, faces: Any, targets: Tensor, intensity: Tensor, seeds: Tensor, *, yaw_deg: Tensor | None = None
+    ) -> Tensor:
         """See docs/architecture.md."""
 
 
@@ -139,7 +142,11 @@ def resolve_run(config: GenerateConfig, loaded: Loaded, source: FaceSource, gate
     vocabulary = loaded.engine.vocabulary
     labels = source.table.labels if source.describe()["kind"] != "built-in" else np.zeros(0, np.int64)
     counts = resolve_counts(config.targets, config.per_class, vocabulary, labels)
-    plan = resolve_plan(source.table, vocabulary, counts, intensity=config.intensity, seed=config.seed)
+    if config.yaw is not None:
+        check_yaw_range(loaded.engine, *config.yaw)
+    plan = resolve_plan(
+        source.table, vocabulary, counts, intensity=config.intensity, seed=config.seed, yaw=config.yaw
+    )
     return Run(config, loaded, source, gate, plan)
 
 

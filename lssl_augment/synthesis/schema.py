@@ -19,6 +19,7 @@ __all__ = [
     "BUILT_IN_FOLD",
     "COLUMNS",
     "FORMAT",
+    "LATER_COLUMNS",
     "SCHEMA_VERSION",
     "TEXT_COLUMNS",
     "SyntheticInfo",
@@ -49,6 +50,8 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "scores": np.dtype(np.float32),
     "accepted": np.dtype(np.bool_),
 }
+#: Numeric datasets that files of earlier versions lack.
+LATER_COLUMNS: dict[str, np.dtype[Any]] = {"yaws": np.dtype(np.float32)}
 #: UTF-8 datasets of shape ``(N,)``.
 TEXT_COLUMNS = ("subjects", "folds")
 

@@ -23,7 +23,7 @@ import numpy as np
 from lssl_augment.errors import DataError
 from lssl_augment.files import write_text
 from lssl_augment.synthesis.plan import Plan
-from lssl_augment.synthesis.schema import COLUMNS, journal_path, open_synthetic, partial_path
+from lssl_augment.synthesis.schema import COLUMNS, LATER_COLUMNS, journal_path, open_synthetic, partial_path
 
 #: File locks; elsewhere (Windows) two processes on one file are not noticed.
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
@@ -179,6 +179,7 @@ def _lay_out(path: Path, plan: Plan, attributes: Mapping[str, Any], face_size_px
         }
         for name, values in known.items():
             h5.create_dataset(name, data=values.astype(COLUMNS[name]))
+        h5.create_dataset("yaws", data=plan.yaws.astype(LATER_COLUMNS["yaws"]))
         for name, texts in (("subjects", plan.subjects), ("folds", plan.folds)):
             encoded = np.char.encode(texts.astype(np.str_), "utf-8")
             width = max(1, encoded.dtype.itemsize)

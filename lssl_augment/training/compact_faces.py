@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,15 +14,20 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
+from lssl_augment.faces.pose import yaw_deg as head_yaw
 from lssl_augment.faces.side_image import side_image
-from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import skin_colour
+from lssl_augment.models.head_turn import carry, turn_landmarks, turned_flow, yaw_towards
+from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
 from lssl_augment.training.shapes import fit_expression_shapes
 from lssl_augment.training.textures import fit_expression_textures
 
-__all__ = ["CompactFaces", "KnownFaces"]
+__all__ = ["CompactFaces", "KnownFaces", "Turned"]
+
+#: Share of the heads that training turns, where the generator is to know poses.
+_TURNED = 0.5
 
 
 @dataclass
@@ -42,6 +48,13 @@ class KnownFaces:
     classes: Tensor
 
 
+class Turned(NamedTuple):
+    """Landmarks ``(B, 478, 3)`` of a batch, heads turned by so many degrees, ``(B,)``; 0: it keeps its pose."""
+
+    dense: Tensor
+    angle: Tensor
+
+
 class CompactFaces:
     """Training faces with the shapes and textures of expressions fitted to them.
 
@@ -49,12 +62,15 @@ class CompactFaces:
 
     Args:
         faces: with dense landmarks and neutral faces. size_px: their side. seed: of the fit. device: where batches go.
+        poses_deg: head poses the generator is to make; :meth:`turn` turns heads as far. Empty: none.
 
     Raises:
         DataError: a pack without dense landmarks or without neutral faces.
     """
 
-    def __init__(self, faces: TrainingFaces, size_px: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, faces: TrainingFaces, size_px: int, seed: int, device: torch.device, poses_deg: tuple[int, ...] = ()
+    ) -> None:
         if faces.dense is None:
             raise DataError(
                 "the compact preset needs dense landmarks, which this pack does not hold; "
@@ -91,6 +107,9 @@ class CompactFaces:
             borrowed=self.borrowed,
         )
         self.on_device = self.shapes.to(device), self.textures.to(device)
+        # How far photographs turn their heads, as far as the generator shall.
+        yaw = head_yaw(self.dense) if poses_deg else np.zeros(0)
+        self._yaws = yaw[np.abs(yaw) <= max(poses_deg, default=0)]
 
     def _fit_rows(self) -> None:
         """Expression and pose of every training face and of its mirror image, in the shape model's terms."""
@@ -154,31 +173,69 @@ class CompactFaces:
             return images.float()
         return as_seen(images, torch.isin(y.argmax(1).cpu(), torch.tensor(self.borrowed)))
 
+    def turn(self, faces: KnownFaces, rng: np.random.Generator) -> Turned | None:
+        """Half of the heads turned as another photograph's is, to the side they are turned to; None without poses."""
+        if not len(self._yaws):
+            return None
+        rows = rng.random(len(faces.dense)) < _TURNED
+        wanted = np.abs(rng.choice(self._yaws, size=len(rows))).astype(np.float32)
+        _, angle = yaw_towards(faces.dense, torch.from_numpy(wanted), sides=False)
+        angle = angle * torch.from_numpy(rows).to(angle)
+        return Turned(turn_landmarks(self.on_device[0], faces.dense, angle, self.size), angle)
+
     def move(
-        self, faces: KnownFaces, targets: np.ndarray, intensity: np.ndarray, rng: np.random.Generator
+        self,
+        faces: KnownFaces,
+        targets: np.ndarray,
+        intensity: np.ndarray,
+        rng: np.random.Generator,
+        turned: Turned | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors."""
+        """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors.
+
+        ``turned``: the heads after :meth:`turn`; None: they keep their pose.
+        """
         drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
         wanted = torch.from_numpy(drawn).to(self.device) * amount
         change = wanted - faces.expression
         rows = torch.from_numpy(donors).to(self.device)
         shapes = self.on_device[0]
-        moved = shapes.displace(faces.dense, faces.back, change)
-        moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(faces.dense)))
+        posed, back = (faces.dense, faces.back) if turned is None else (turned.dense, shapes.canonical(turned.dense)[1])
+        moved = shapes.displace(posed, back, change)
+        moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(posed)))
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
         return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 
-    def edit_guess(self, faces: KnownFaces, moved: Tensor, change: Tensor, donors: Tensor, flow: Tensor) -> Tensor:
-        """First guesses of the edits that :meth:`move` began; ``flow`` warps the faces to ``moved``."""
-        return self.on_device[1].guess(
-            warp_closing(faces.images, faces.dense, moved, flow),
-            skin_colour(faces.images, faces.dense),
-            moved,
-            change,
-            donors,
-            mouth_gap(faces.dense),
-        )
+    def carry(
+        self, images: Tensor, dense: Tensor, moved: Tensor, turned: Turned | None = None, *, back: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The flow from faces with landmarks ``dense`` to ``moved``, and the faces carried by it.
+
+        ``turned``: how their heads turn on the way; ``back``: it is the way back, ``dense`` are the turned ones.
+        """
+        shapes = self.on_device[0]
+        if turned is None:
+            return carry(shapes, images, dense, dense, moved, None)
+        posed = turn_landmarks(shapes, dense, -turned.angle, self.size) if back else turned.dense
+        return carry(shapes, images, dense, posed, moved, turned.angle != 0)
+
+    def flow(self, dense: Tensor, moved: Tensor, turned: Turned | None) -> Tensor:
+        """The flow of :meth:`carry` alone."""
+        flow = shape_flow(dense, moved, self.size)
+        rows = None if turned is None else turned.angle != 0
+        if rows is not None and bool(rows.any()):
+            some = turned_flow(self.on_device[0], dense[rows], moved[rows], self.size)
+            flow = flow.index_put((rows,), some)
+        return flow
+
+    def dress(
+        self, faces: KnownFaces, carried: Tensor, moved: Tensor, change: Tensor, donors: Tensor, turned: Turned | None
+    ) -> Tensor:
+        """First guesses of the edits that :meth:`move` began, of faces that :meth:`carry` has brought there."""
+        posed = faces.dense if turned is None else turned.dense
+        skin = skin_colour(faces.images, faces.dense)
+        return self.on_device[1].guess(carried, skin, moved, change, donors, mouth_gap(posed))
 
     def side(self, dense: Tensor) -> Tensor:
         """Side images of dense landmarks, ``(B, S, size, size)``."""

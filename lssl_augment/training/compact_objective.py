@@ -26,14 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lssl_augment.attribute_vector import attribute_words
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap
-from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.compact_generator import CompactOutput, Latent
 from lssl_augment.models.conditional_critic import ConditionalCritic
 from lssl_augment.models.expression_textures import mouth_mask
 from lssl_augment.models.presets import build_generator
-from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.compact_faces import CompactFaces
 from lssl_augment.training.compact_parts import Part, pair_weight, prepare_part
@@ -100,7 +99,8 @@ class CompactObjective:
         self.device = torch.device(config.device)
         self.size = config.face_size_px
         self.num_classes = len(faces.vocabulary)
-        self.source = CompactFaces(faces, self.size, config.seed, self.device) if source is None else source
+        poses, _ = attribute_words(config.attributes)
+        self.source = CompactFaces(faces, self.size, config.seed, self.device, poses) if source is None else source
         self.shapes, self.textures = self.source.shapes, self.source.textures
         torch_rng = torch.random.get_rng_state()
         torch.manual_seed(config.seed)  # first weights; the global state is put back
@@ -258,8 +258,7 @@ class CompactObjective:
         dense = part.real.dense
         with self._autocast():
             again: Latent = net.encode(edited.contiguous(memory_format=torch.channels_last), part.side_moved)
-            flow_back = shape_flow(part.moved, dense, self.size)
-            carried = warp_closing(edited, part.moved, dense, flow_back)
+            flow_back, carried = self.source.carry(edited, part.moved, dense, part.turned, back=True)
             guess_back = self.source.on_device[1].guess(
                 carried, part.skin, dense, -part.change, part.donors, mouth_gap(part.moved),
                 mouths=part.mouths,
@@ -286,8 +285,8 @@ class CompactObjective:
             for target in range(self.num_classes):
                 moved, change, donors = self.source.move(faces, np.full(count, target), np.ones(count), rng)
                 y = F.one_hot(torch.full((count,), target, device=self.device), self.num_classes).float()
-                flow = shape_flow(faces.dense, moved, self.size)
-                guess = self.source.edit_guess(faces, moved, change, donors, flow)
+                flow, carried = self.source.carry(faces.images, faces.dense, moved)
+                guess = self.source.dress(faces, carried, moved, change, donors, None)
                 out = generator.decode(latent, y, self.source.side(moved), flow, guess)  # type: ignore[operator]
                 edits.append(out.image)
         return Preview(faces.images, torch.stack(edits, dim=1), self.faces.vocabulary.names)

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lssl_augment.models.closing_mouth import warp_closing
 from lssl_augment.models.expression_textures import mouth_mask, skin_colour
 from lssl_augment.models.warp import shape_flow, warp_image
-from lssl_augment.training.compact_faces import CompactFaces, KnownFaces
+from lssl_augment.training.compact_faces import CompactFaces, KnownFaces, Turned
 from lssl_augment.training.pairs import expression_zone, gaussian_blur, pseudo_source
 
 __all__ = ["Part", "pair_weight", "prepare_part"]
@@ -29,7 +28,8 @@ class Part:
         source: pseudo-sources, ``(B, 3, S, S)`` in [-1, 1].
         flow_pair, guess_pair: warp to, and first guess of, the restored photographs. flow_edit, guess_edit: the same of
             the edits.
-        moved, change: landmarks of the edits, and the change of coefficients and classes that leads to them.
+        moved, turned, change: landmarks of the edits, how their heads turned, and the change of coefficients and
+            classes that leads to them.
         skin, mouths, donors: what first guesses of the photographs are made of. borrowed: further photographs for the
             critic, of classes that the pack lacks; None: there are none.
     """
@@ -49,6 +49,7 @@ class Part:
     guess_pair: Tensor
     guess_edit: Tensor
     moved: Tensor
+    turned: Turned | None
     change: Tensor
     skin: Tensor
     mouths: Tensor
@@ -68,18 +69,23 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
     n = len(real.labels)
     labels = real.labels.cpu().numpy()
     # (a) pseudo-sources: another shape, another face's mouth, its shading taken off.
-    other, away, _ = source.move(real, rng.integers(source.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng)
+    turned = source.turn(real, rng)
+    other, away, _ = source.move(
+        real, rng.integers(source.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng, turned
+    )
     partner = torch.from_numpy(np.roll(np.arange(n), 1))
     lent = warp_image(real.images[partner], shape_flow(real.dense[partner], other, source.size))
-    pseudo = pseudo_source(real.images, real.dense, other, lent, torch_rng)
+    pseudo = pseudo_source(
+        real.images, real.dense, other, lent, torch_rng, flow=source.flow(real.dense, other, turned)
+    )
     # (b) edits of the real faces towards another class.
     targets = (labels + rng.integers(1, source.num_classes, size=n)) % source.num_classes
     intensity = rng.uniform(0.7, 1.0, n)
-    moved, change, donors = source.move(real, targets, intensity, rng)
+    turned_edit = source.turn(real, rng)
+    moved, change, donors = source.move(real, targets, intensity, rng, turned_edit)
     borrowed = source.draw_further(count, rng)
 
     wanted = torch.from_numpy(targets).to(source.device)
-    flow_pair, flow_edit = shape_flow(other, real.dense, source.size), shape_flow(real.dense, moved, source.size)
     # The first guess for (a): the face's own mouth as components tell it, a little off. With another donor's the
     # network would learn that guesses are worth nothing and paint the mean of all mouths, grey teeth.
     skin, closed = skin_colour(real.images, real.dense), torch.zeros(n, device=source.device)
@@ -87,7 +93,8 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
     mouths = textures.mouths_of(real.images, real.dense)
     mouths = mouths * (1 + 0.15 * torch.randn(mouths.shape, generator=torch_rng).to(source.device))
     own_donors = torch.zeros(n, dtype=torch.int64, device=source.device)
-    carried = warp_closing(pseudo, other, real.dense, flow_pair)
+    flow_pair, carried = source.carry(pseudo, other, real.dense, turned, back=True)
+    flow_edit, carried_edit = source.carry(real.images, real.dense, moved, turned_edit)
     guess_pair = textures.guess(
         carried, skin, real.dense, torch.zeros_like(away), own_donors, closed, mouths=mouths
     )
@@ -105,8 +112,9 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
         flow_pair=flow_pair,
         flow_edit=flow_edit,
         guess_pair=guess_pair,
-        guess_edit=source.edit_guess(real, moved, change, donors, flow_edit),
+        guess_edit=source.dress(real, carried_edit, moved, change, donors, turned_edit),
         moved=moved,
+        turned=turned_edit,
         change=change,
         skin=skin,
         mouths=mouths,

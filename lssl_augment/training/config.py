@@ -142,9 +142,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         kind = find_preset(self.preset).kind
-        if any(attribute_words(self.attributes)) and kind != "paper":
+        poses, lights = attribute_words(self.attributes)
+        if (poses and kind not in ("paper", "compact")) or (lights and kind != "paper"):
+            what = "expressions and poses" if kind == "compact" else "expressions alone"
             raise DataError(
-                f"preset {self.preset!r} learns expressions alone; got attributes={','.join(self.attributes)}; for "
+                f"preset {self.preset!r} learns {what}; got attributes={','.join(self.attributes)}; for "
                 "pose and light in one generator use --preset paper"
             )
         for name in ("further", "init"):

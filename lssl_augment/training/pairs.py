@@ -51,7 +51,15 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
 
 
-def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor, rng: torch.Generator) -> Tensor:
+def pseudo_source(
+    faces: Tensor,
+    dense: Tensor,
+    other: Tensor,
+    borrowed: Tensor,
+    rng: torch.Generator,
+    *,
+    flow: Tensor | None = None,
+) -> Tensor:
     """Pseudo-sources of real faces.
 
     Args:
@@ -59,6 +67,7 @@ def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor,
         other: the same faces' landmarks under another expression, ``(B, 478, 3)``.
         borrowed: other faces in the shape ``other``, whose mouth interiors are used, ``(B, 3, H, W)``.
         rng: source of all randomness (CPU, whatever the device of the faces).
+        flow: from ``dense`` to ``other``; None: :func:`~lssl_augment.models.warp.shape_flow` of the two.
 
     Returns:
         ``(B, 3, H, W)`` in [-1, 1]: photographs in the shape ``other``, without the true appearance of the mouth.
@@ -71,7 +80,7 @@ def pseudo_source(faces: Tensor, dense: Tensor, other: Tensor, borrowed: Tensor,
     tone = torch.rand(n, 1, 1, 1, generator=rng).to(device)
     fill = lips * tone + (1 - tone) * -0.8
     filled = faces + inside * (fill - faces)
-    source = warp_image(filled, shape_flow(dense, other, size))
+    source = warp_image(filled, shape_flow(dense, other, size) if flow is None else flow)
     place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8).to(device)
     source = source + place * (borrowed - source)
 

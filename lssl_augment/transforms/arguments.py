@@ -29,6 +29,7 @@ __all__ = [
     "check_labels_getter",
     "check_seed",
     "check_weights",
+    "check_yaw",
 ]
 
 
@@ -52,6 +53,19 @@ def check_intensity(value: object) -> tuple[float, float]:
         return (low, high)
     both = check_fraction(value, "intensity")
     return (both, both)
+
+
+def check_yaw(value: object) -> tuple[float, float] | None:
+    """Degrees in [-90, 90], or a pair low ≤ high of them; None: heads keep their pose."""
+    if value is None:
+        return None
+    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    for end in ends:
+        if isinstance(end, bool) or not isinstance(end, (int, float, np.number)):
+            raise TypeError(f"yaw must be degrees, a range (low, high) of them, or None; got {value!r}")
+    if len(ends) != 2 or not -90 <= ends[0] <= ends[1] <= 90:
+        raise DataError(f"yaw must be degrees, or a range (low, high), with -90 ≤ low ≤ high ≤ 90; got {value!r}")
+    return float(ends[0]), float(ends[1])
 
 
 def check_seed(value: object, name: str = "seed") -> int:

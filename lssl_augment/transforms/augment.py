@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
+from lssl_augment.models.yaw_range import check_yaw_range
 from lssl_augment.transforms import arguments, pixels
 from lssl_augment.transforms.engines import EngineStore, FaceEngine
 from lssl_augment.transforms.landmarks import LandmarkPack, batch_landmarks, check_pack, pack_landmarks
@@ -47,6 +48,8 @@ class LSSLAugment(nn.Module):
             dict of class → weight; a callable ``(labels, generator) → labels`` (−1: leave the row alone); or
             ``'keep'``: the same expression from another donor, at another intensity.
         intensity: strength of the new expression, a number in [0, 1] or a range to draw from.
+        yaw: degrees that heads of edited rows are turned to, positive towards larger x, or a range to draw from; for
+            weights that know poses. None: heads keep their pose.
         weights: name or path of released weights, see :func:`lssl_augment.models.bundle.load_model`.
         value_range: ``(low, high)`` of floating images; None means (0, 1). uint8 is always [0, 255].
         classes: the class names behind your integer labels, in order; aliases such as ``happy`` are
@@ -87,10 +90,12 @@ class LSSLAugment(nn.Module):
         engine: FaceEngine | None = None,
         compute_dtype: torch.dtype | None = None,
         class_counts: Mapping[str | int, float] | Sequence[float] | None = None,
+        yaw: float | tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self.p = arguments.check_fraction(p, "p")
         self.intensity = arguments.check_intensity(intensity)
+        self.yaw = arguments.check_yaw(yaw)
         self.value_range = pixels.check_value_range(value_range)
         #: The seed all draws are keyed on.
         self.seed = fresh_seed() if seed is None else arguments.check_seed(seed)
@@ -101,8 +106,10 @@ class LSSLAugment(nn.Module):
         self._labels_getter = arguments.check_labels_getter(labels_getter)
         self._pack = None if landmarks is None else check_pack(landmarks)
         self._engines = EngineStore(self.weights, arguments.check_engine(engine), self.compute_dtype)
-        vocabulary = self._engines.on(self.device or torch.device("cpu"))[0].vocabulary
-        self._class_map = ClassMap.build(classes, vocabulary)
+        first = self._engines.on(self.device or torch.device("cpu"))[0]
+        if self.yaw is not None:
+            check_yaw_range(first, *self.yaw)
+        self._class_map = ClassMap.build(classes, first.vocabulary)
         self._policy = resolve_targets(targets, self._class_map)
         if class_counts is not None and self._policy.kind != "balance":
             raise DataError(
@@ -150,7 +157,7 @@ class LSSLAugment(nn.Module):
         source = arguments.check_labels(labels, self.classes)
         rows = list(range(len(source))) if index is None else arguments.check_index(index, len(source))
         key = self._next_key(by_index=index is not None)
-        words = key.words(rows, count=5)
+        words = key.words(rows, count=6)
         chance, pick, strength = (unit_interval(words[:, i]) for i in range(3))
         labels_np = source.numpy()
         self._seen_counts += np.bincount(labels_np[labels_np >= 0], minlength=len(self.classes))
@@ -170,6 +177,10 @@ class LSSLAugment(nn.Module):
             place = np.searchsorted(np.cumsum(chances[possible]), pick, side="right")
             targets = possible[np.minimum(place, len(possible) - 1)]
         low, high = self.intensity
+        yaws = np.full(len(rows), np.nan)
+        if self.yaw is not None:
+            first, last = self.yaw
+            yaws = np.where(chosen, first + (last - first) * unit_interval(words[:, 5]), np.nan)
         return AugmentRecord(
             chosen=torch.from_numpy(chosen),
             source_labels=source,
@@ -178,6 +189,7 @@ class LSSLAugment(nn.Module):
                 np.where(chosen, low + (high - low) * strength, 0.0).astype(np.float32)
             ),
             seeds=torch.from_numpy(np.where(chosen, (words[:, 3] >> np.uint64(1)).astype(np.int64), 0)),
+            yaw_deg=torch.from_numpy(yaws.astype(np.float32)),
             classes=self.classes,
             seed=self.seed,
             epoch=key.epoch,
@@ -237,7 +249,8 @@ class LSSLAugment(nn.Module):
     def extra_repr(self) -> str:
         targets = self.target_probabilities()
         shown = self._policy.kind if targets is None else {k: round(v, 3) for k, v in targets.items() if v}
-        rest = f"intensity={self.intensity}, seed={self.seed}, weights={self.weights!r}"
+        turned = "" if self.yaw is None else f"yaw={self.yaw}, "
+        rest = f"intensity={self.intensity}, {turned}seed={self.seed}, weights={self.weights!r}"
         return f"p={self.p}, targets={shown}, {rest}"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -326,6 +339,9 @@ class LSSLAugment(nn.Module):
     ) -> Tensor:
         # One more entry, −1, for unlabelled and for classes the generator does not know.
         to_generator = torch.tensor([*self._class_map.to_generator, -1])
+        # Asked for only where it is wanted: an engine of one's own need not know of poses.
+        yaws = record.yaw_deg[rows]
+        turned = {} if bool(yaws.isnan().all()) else {"yaw_deg": yaws.to(device)}
         with self._engines.settings(engine, device):
             encoded = engine.encode(
                 small,
@@ -337,6 +353,7 @@ class LSSLAugment(nn.Module):
                 to_generator[record.targets[rows]].to(device),
                 record.intensity[rows].to(device),
                 record.seeds[rows].to(device),
+                **turned,
             )
         if edited.shape != small.shape:
             raise DataError(

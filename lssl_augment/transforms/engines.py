@@ -33,8 +33,11 @@ class FaceEngine(Protocol):
         or −1.
         """
 
-    def edit(self, faces: Any, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
-        """Encoded faces, (R,) long, (R,) float32, (R,) int64 → (R, 3, S, S) float in [-1, 1]."""
+    def edit(
+        self, faces: Any, targets: Tensor, intensity: Tensor, seeds: Tensor, *, yaw_deg: Tensor | None = None
+    ) -> Tensor:
+        """Encoded faces, (R,) long, (R,) float32, (R,) int64 → (R, 3, S, S) float in [-1, 1]; ``yaw_deg`` (R,) float32
+        degrees only where poses are asked for."""
 
 
 class EngineStore:

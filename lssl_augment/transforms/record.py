@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ _TENSORS = {
     "targets": torch.int64,
     "intensity": torch.float32,
     "seeds": torch.int64,
+    "yaw_deg": torch.float32,
 }
 
 
@@ -33,6 +35,7 @@ class AugmentRecord:
             label.
         intensity: expression intensity in [0, 1], shape ``(B,)`` float32; 0 for rows not chosen.
         seeds: seed of the edit (which donor, …), shape ``(B,)`` int64; 0 for rows not chosen.
+        yaw_deg: degrees that the head is turned to, shape ``(B,)`` float32; NaN where it keeps its pose.
         classes: class names in label order.
         seed, epoch, call, worker: what the draw was keyed on; epoch is None when it was never set, worker is
             0 in the main process and id + 1 in a ``DataLoader`` worker.
@@ -46,6 +49,7 @@ class AugmentRecord:
     targets: Tensor
     intensity: Tensor
     seeds: Tensor
+    yaw_deg: Tensor
     classes: tuple[str, ...]
     seed: int
     epoch: int | None
@@ -73,6 +77,7 @@ class AugmentRecord:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, ready for JSON; :meth:`from_dict` reads them back."""
         tensors = {name: getattr(self, name).tolist() for name in _TENSORS}
+        tensors["yaw_deg"] = [None if math.isnan(yaw) else yaw for yaw in tensors["yaw_deg"]]  # JSON knows no NaN
         rest = {"seed": self.seed, "epoch": self.epoch, "call": self.call, "worker": self.worker}
         return {**tensors, "classes": list(self.classes), **rest}
 
@@ -82,6 +87,8 @@ class AugmentRecord:
         known = [*_TENSORS, "classes", "seed", "epoch", "call", "worker"]
         if set(values) != set(known):
             raise DataError(f"a record needs exactly the keys {known}; got {sorted(values)}")
+        yaws = [math.nan if yaw is None else yaw for yaw in values["yaw_deg"]]
+        values = {**values, "yaw_deg": yaws}
         fields: dict[str, Any] = {n: torch.tensor(values[n], dtype=dtype) for n, dtype in _TENSORS.items()}
         fields.update({name: values[name] for name in ("seed", "epoch", "call", "worker")})
         return cls(**fields, classes=tuple(values["classes"]))

@@ -71,7 +71,7 @@ def test_a_card_says_which_attributes_it_was_trained_with(tmp_path: Path) -> Non
     assert load_model(path).attributes == spec
     lit = AttributeSpec(spec.expressions, lights=("normal", "dark"))
     write_weights(path, tensors, {**kept, "attributes": lit.to_card()}, dtypes=dtypes)
-    with pytest.raises(WeightsError, match="edits expressions only"):
+    with pytest.raises(WeightsError, match="a compact generator edits expression and pose only"):
         load_model(path)
 
 

@@ -187,6 +187,7 @@ def test_the_file_reads_with_plain_h5py(made: Path) -> None:
     assert str(made.parent) not in everything
     assert types == {
         "images": "uint8",
+        "yaws": "float32",
         "labels": "int64",
         "source_labels": "int64",
         "source_ids": "int64",

@@ -55,7 +55,17 @@ class ToyEngine(nn.Module):
         self.encoded += len(images)
         return Faces(nn.functional.conv2d(images, self.inner, padding=1))
 
-    def edit(self, faces: Faces, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
+    def edit(
+        self,
+        faces: Faces,
+        targets: Tensor,
+        intensity: Tensor,
+        seeds: Tensor,
+        *,
+        yaw_deg: Tensor | None = None,
+    ) -> Tensor:
+        if yaw_deg is not None:
+            intensity = intensity + yaw_deg / 90
         shift = self.colours[targets] * intensity[:, None] + (seeds % 97).float()[:, None] / 97
         mixed = torch.tanh(faces.latent + shift[:, :, None, None])
         return torch.tanh(nn.functional.conv2d(mixed, self.outer, padding=1))

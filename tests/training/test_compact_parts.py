@@ -38,7 +38,7 @@ def known(size_px: int, seed: int) -> CompactFaces:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread everywhere, as in the processes that are compared: more of them round otherwise."""
-    monkeypatch.setattr(compact_objective, "CompactFaces", lambda faces, size_px, seed, device: known(size_px, seed))
+    monkeypatch.setattr(compact_objective, "CompactFaces", lambda faces, size_px, seed, *_: known(size_px, seed))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -46,7 +46,15 @@ class SmallEngine(nn.Module):
         )
         return Encoded(images, middle)
 
-    def edit(self, faces: Encoded, targets: Tensor, intensity: Tensor, seeds: Tensor) -> Tensor:
+    def edit(
+        self,
+        faces: Encoded,
+        targets: Tensor,
+        intensity: Tensor,
+        seeds: Tensor,
+        *,
+        yaw_deg: Tensor | None = None,
+    ) -> Tensor:
         assert not torch.is_grad_enabled()
         out = faces.images.clone()
         colour = self.dropout(self.colours[targets]) * 0.9
@@ -55,6 +63,8 @@ class SmallEngine(nn.Module):
             x = int(faces.middle[row].round().clamp(1, self.face_size_px - 2))
             top = self.face_size_px - max(1, round(float(intensity[row]) * self.face_size_px / 2))
             out[row, :, top:, x - 1 : x + 1] = (colour[row] - shade[row])[:, None, None]
+            if yaw_deg is not None and not bool(yaw_deg[row].isnan()):  # a second bar, of the pose
+                out[row, :, :2, int(16 + yaw_deg[row] / 6)] = 1.0
         return out
 
 

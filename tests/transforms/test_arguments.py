@@ -75,6 +75,15 @@ BAD: dict[str, list[tuple[Any, type[Exception], str]]] = {
         ("lfw-128", TypeError, "str"),
     ],
     "compute_dtype": [(torch.int8, DataError, "torch.bfloat16"), ("bf16", TypeError, "bf16")],
+    "yaw": [
+        ("15", TypeError, "15"),
+        (True, TypeError, "True"),
+        ((0, "b"), TypeError, "range"),
+        ((20, -20), DataError, r"low ≤ high"),
+        ((1, 2, 3), DataError, "1, 2, 3"),
+        (91, DataError, "91"),
+        (float("nan"), DataError, "nan"),
+    ],
     "class_counts": [
         ([1, 2], DataError, "2"),
         ({"cat": 3}, DataError, "allowed"),
@@ -99,6 +108,7 @@ GOOD: dict[str, list[Any]] = {
     "device": [None, "cpu", torch.device("cpu")],
     "compute_dtype": [None, torch.float32, torch.bfloat16],
     "class_counts": [None],
+    "yaw": [None, 0, -12.5, (-20, 20), [5, 5]],
 }
 
 
