@@ -6,6 +6,8 @@ the points that both layouts have; what is left is spread over the face, mirrore
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.faces.align import template68
 from lssl_augment.faces.dense_flip import DENSE_FLIP, MIDLINE
@@ -221,3 +224,10 @@ def as_tensors(rows: np.ndarray | list[int]) -> tuple[torch.Tensor, torch.Tensor
     faces = drawn_faces()
     images = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
     return images, torch.from_numpy(faces.dense[rows]), torch.from_numpy(faces.labels[rows])
+
+
+def posed_bundle(*poses_deg: int) -> ModelBundle:
+    """:func:`compact_bundle` that turns heads to these poses."""
+    bundle = compact_bundle()
+    card = {**bundle.card, "attributes": AttributeSpec(bundle.vocabulary, poses_deg).to_card()}
+    return replace(bundle, generator=copy.deepcopy(bundle.generator), card=card)

@@ -26,6 +26,7 @@ from lssl_augment.evaluation.identity import Embedder, identity_table
 from lssl_augment.evaluation.judges import JUDGE_PX, Judge
 from lssl_augment.evaluation.kid import kid, penultimate
 from lssl_augment.evaluation.tone_table import tone_table, tones
+from lssl_augment.evaluation.turned_heads import turn_table, turned_heads
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.landmark_net import LandmarkNet
@@ -158,6 +159,9 @@ def evaluate(
     report["displacement"] = _displacement(landmarks, edits, test, names)
     ratio = _sharpness_ratio(edits)
     report["sharpness_ratio"] = _quartiles(ratio)
+    if len(getattr(getattr(engine, "attributes", None), "groups", ())) > 1:
+        progress("poses")
+        _add_poses(report, engine, pack, edits, judges, landmarks, embedder, known if passes is not None else None)
     report["skin_tone"] = tone_table(
         names,
         tones(edits.sources, pack, edits.rows, landmarks),
@@ -172,6 +176,31 @@ def evaluate(
     )
     report["sex_and_age"] = "no label in the pack: not measured"
     return report
+
+
+def _add_poses(
+    report: dict[str, Any],
+    engine: Any,
+    pack: FacePack,
+    edits: Edits,
+    judges: Sequence[Judge],
+    landmarks: LandmarkNet,
+    embedder: Embedder | None,
+    known: np.ndarray | None,
+) -> None:
+    """``report["pose"]`` of a generator of poses. known: vectors of all faces of the split, where identity is told."""
+    poses = engine.attributes.poses_deg
+    if not poses:
+        return
+    heads = turned_heads(engine, pack, edits, len(poses))
+    same: list[float | None] = [None] * len(poses)
+    if known is not None and embedder is not None:
+        threshold = report["identity"]["threshold"]
+        source = known[np.searchsorted(pack.select(split=report["split"]), edits.rows)]
+        same = [round(float(((embedder(images) * source).sum(1) > threshold).mean()), 4) for images in heads]
+    before = np.maximum(sharpness(edits.sources), 1e-6)
+    sharp = [round(float(np.median(sharpness(images) / before)), 3) for images in heads]
+    report["pose"] = turn_table(poses, heads, edits, judges, landmarks, same, sharp)
 
 
 def fidelity_table(

@@ -20,6 +20,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         "",
         f"Sharpness, result over source (variance of the Laplacian), quartiles: {_three(report['sharpness_ratio'])}",
         *_without(report),
+        *_pose(report.get("pose")),
         *_tone(report["skin_tone"], report["classes"]),
         f"By sex and age: {report['sex_and_age']}.",
     ]
@@ -123,6 +124,24 @@ def _displacement(table: Mapping[str, Any]) -> list[str]:
             share = f"{100 * row['right_way']:.1f} %"
             rows.append([f"{target}: {name}", wanted, share, f"{row['mean_move']:+.4f}", f"{row['real_move']:+.4f}"])
     return ["", *_grid(rows)] if len(rows) > 1 else ["", "Landmark displacement: no class with a known direction"]
+
+
+def _pose(table: Mapping[str, Any] | None) -> list[str]:
+    """Heads turned, expressions kept; nothing for a generator without poses."""
+    if table is None:
+        return []
+    rows = [["heads turned to", "yaw, mean ± sd", "off by", "named as labelled", "same person", "sharpness ratio"]]
+    for pose, row in table.items():
+        yaw = f"{row['yaw_deg']['mean']:.1f} ± {row['yaw_deg']['sd']:.1f}°"
+        named = "–" if row["named_as_labelled"] is None else f"{100 * row['named_as_labelled']:.1f} %"
+        if pose == "sources":
+            rows.append(["(sources)", yaw, "", named, "", ""])
+            continue
+        same = "–" if row["same_person"] is None else f"{100 * row['same_person']:.1f} %"
+        far = f"{row['mean_distance_deg']:.1f}°"
+        rows.append([f"{pose}°", yaw, far, named, same, f"{row['sharpness_ratio']:.2f}"])
+    told = "Yaw as the landmark network reads it; same person: with the source above 0.1 % false accepts"
+    return ["", *_grid(rows), told]
 
 
 def _tone(table: Mapping[str, Any], classes: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -10,29 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_faces import SIZE_PX, as_tensors, compact_bundle, drawn_faces
+from tiny_faces import SIZE_PX, as_tensors, compact_bundle, drawn_faces, posed_bundle
 from torch import Tensor
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.align import face_transform
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pose import head_pose, yaw_deg
-from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.engine import EncodedFaces, ExpressionEngine
 from lssl_augment.models.head_turn import carry, facing, mirror_faces, turn_landmarks, turned_flow, yaw_towards
 from lssl_augment.models.warp import warp_image
 
 SOURCES = [0, 2, 4, 7]
 KEEP = float("nan")
-
-
-def posed_bundle(*poses: int) -> ModelBundle:
-    bundle = compact_bundle()
-    card = {**bundle.card, "attributes": {"expression": list(bundle.vocabulary.names), "pose_deg": list(poses)}}
-    # The engine moves networks in place: each has its own.
-    return ModelBundle(
-        copy.deepcopy(bundle.generator), bundle.shapes, bundle.textures, bundle.vocabulary, bundle.face_size_px, card
-    )
 
 
 @pytest.fixture(scope="module")
