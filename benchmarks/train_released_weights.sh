@@ -12,7 +12,7 @@ lssl-augment prepare fer2013 --root "$fer" --out "$out/fer2013.h5" --landmarks p
 mkdir -p "$out/lfw-expressions" && python -m zipfile -e "$lfw" "$out/lfw-expressions"
 lssl-augment train-landmarks --root "$out/lfw-expressions" --steps 14000 --seed 0 --out "$out/landmarks.safetensors"
 
-lssl-augment train-parser --pack "$out/lfw.h5" --steps 6000 --seed 0 --out "$out/parser.safetensors"
+lssl-augment train-parser --pack "$out/lfw.h5" --steps 8000 --seed 0 --out "$out/parser.safetensors"
 
 lssl-augment train-sources "$out/lfw.h5" --out "$out/faces.safetensors"
 lssl-augment train-gate "$out/lfw.h5" --further "$out/fer2013.h5" --steps 1800 --batch-size 96 --seed 0 \
