@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,11 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.errors import DataError
 from lssl_augment.faces.resize import resize_images
-from lssl_augment.synthesis.config import GenerateConfig, parse_intensity
+from lssl_augment.synthesis.config import GenerateConfig, parse_intensity, parse_yaw
+from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
 from lssl_augment.synthesis.generate import estimate_run
 from lssl_augment.synthesis.making import Stopwatch, make_parts, to_uint8, to_unit
+from lssl_augment.synthesis.run import Loaded, resolve_run
 from lssl_augment.synthesis.sheet import contact_sheet, sheet_rows
 from lssl_augment.synthesis.sources import PackSource
 
@@ -66,6 +70,45 @@ def test_images_are_what_the_engine_makes_of_the_plan(toy: ModuleType, tmp_path:
             assert np.abs(to_uint8(edited)[0].astype(int) - h5["images"][row]).max() <= 1
             assert h5["scores"][row] == pytest.approx(toy.ToyGate()(edited, one[0].numpy())[0], abs=1e-5)
             assert h5["source_ids"][row] == plan.source_ids[row]
+
+
+def test_heads_turn_as_the_plan_says(toy: ModuleType, tmp_path: Path) -> None:
+    run = toy.toy_run(tmp_path / "a.h5", yaw=(-20.0, 20.0))
+    toy.generate_run(run)
+    toy.generate_run(toy.toy_run(tmp_path / "still.h5"))
+    plan, engine = run.plan, toy.ToyEngine()
+    with h5py.File(tmp_path / "a.h5") as h5, h5py.File(tmp_path / "still.h5") as still, torch.inference_mode():
+        assert np.array_equal(h5["yaws"][:], plan.yaws)
+        assert np.isnan(still["yaws"][:]).all()
+        assert json.loads(h5.attrs["config"])["yaw"] == [-20.0, 20.0]
+        faces = engine.encode(to_unit(run.source.load(plan.source_ids[[7]])[0], "cpu"))
+        one = [torch.from_numpy(c[[7]]) for c in (plan.targets, plan.intensities, plan.seeds)]
+        edited = engine.edit(faces, *one, yaw_deg=torch.from_numpy(plan.yaws[[7]]))
+        assert np.abs(to_uint8(edited)[0].astype(int) - h5["images"][7]).max() <= 1
+        assert not np.array_equal(h5["images"][7], still["images"][7])
+    data = SyntheticExpressionDataset(tmp_path / "a.h5")
+    assert np.array_equal(data.yaws, plan.yaws)
+
+
+def test_a_file_from_before_poses_is_read(toy: ModuleType, tmp_path: Path) -> None:
+    toy.generate_run(toy.toy_run(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5", "r+") as h5:
+        del h5["yaws"]
+    assert np.isnan(SyntheticExpressionDataset(tmp_path / "a.h5").yaws).all()
+
+
+def test_weights_that_turn_no_heads_are_known_before_any_face(toy: ModuleType, tmp_path: Path) -> None:
+    class Still(toy.ToyEngine):  # type: ignore[misc, name-defined]
+        attributes = AttributeSpec(toy.CLASSES)
+
+    class Turning(toy.ToyEngine):  # type: ignore[misc, name-defined]
+        attributes, turns_heads = AttributeSpec(toy.CLASSES, (-15, 0, 15)), True
+
+    run = toy.toy_run(tmp_path / "a.h5")
+    config = replace(run.config, yaw=(-20.0, 20.0))
+    for engine, message in ((Still(), "turn no heads to any angle"), (Turning(), "from -15 to 15 degrees; got yaw")):
+        with pytest.raises(DataError, match=message):
+            resolve_run(config, Loaded(engine, run.loaded.card, "cpu"), run.source, run.gate)
 
 
 def test_pixels_survive_the_round_trip() -> None:
@@ -159,6 +202,17 @@ def test_everything_the_images_depend_on_is_recorded() -> None:
 @pytest.mark.parametrize(("text", "expected"), [("0.9", (0.9, 0.9)), ("0.5:1", (0.5, 1.0)), ("0:0", (0.0, 0.0))])
 def test_intensity(text: str, expected: tuple[float, float]) -> None:
     assert parse_intensity(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("15", (15, 15)), ("-20:20", (-20, 20)), ("-90:90", (-90, 90))])
+def test_yaw(text: str, expected: tuple[float, float]) -> None:
+    assert parse_yaw(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "left", "20:-20", "1:2:3", "-91", "nan", "0:inf"])
+def test_bad_yaw(text: str) -> None:
+    with pytest.raises(DataError, match="DEGREES or LOW:HIGH"):
+        parse_yaw(text)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:0.5", "0.5:1:1", "-0.1", "nan", "0.5:2"])

@@ -77,6 +77,18 @@ def test_intensities_stay_in_range(a: float, b: float) -> None:
     assert made.max() <= np.float32(high)
 
 
+@given(st.floats(-90, 90, width=32), st.floats(-90, 90, width=32), st.integers(0, 2**63 - 1))
+def test_heads_turn_within_the_range_and_change_nothing_else(a: float, b: float, seed: int) -> None:
+    low, high = min(a, b), max(a, b)
+    counts = dict.fromkeys(BASIC5.names, 4)
+    still = resolve_plan(table([0, 1]), BASIC5, counts, intensity=(0.8, 1.0), seed=seed)
+    turned = resolve_plan(table([0, 1]), BASIC5, counts, intensity=(0.8, 1.0), seed=seed, yaw=(low, high))
+    assert np.isnan(still.yaws).all()
+    assert turned.yaws.dtype == still.yaws.dtype == np.float32
+    assert low <= turned.yaws.min() <= turned.yaws.max() <= high
+    assert replace(turned, yaws=still.yaws).sha256() == still.sha256() != turned.sha256()
+
+
 def test_same_seed_same_plan_and_other_seed_another() -> None:
     sources = table([0, 1, 2, -1] * 5)
     first, second, other = (plan(sources, {"anger": 9, "sadness": 4}, seed) for seed in (5, 5, 6))

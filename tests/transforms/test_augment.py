@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from lssl_augment.attribute_vector import AttributeSpec
 from lssl_augment.errors import DataError
 from lssl_augment.transforms import AugmentRecord, LSSLAugment
 
@@ -214,6 +216,33 @@ def test_draw_then_replay(engine: Any, batch: Any) -> None:
     assert torch.equal(fresh.replay(images, labels, drawn)[0], out)
     loaded = AugmentRecord.from_dict(record.to_dict())
     assert torch.equal(fresh.replay(tv_tensors.Image(images), labels, loaded)[0], out)
+
+
+def test_heads_turn_where_asked_and_only_there(engine: Any, batch: Any) -> None:
+    images, labels = batch
+    still = LSSLAugment(p=0.6, engine=engine, seed=8)
+    turning = LSSLAugment(p=0.6, engine=engine, seed=8, yaw=(-20, 30), return_record=True)
+    plain, (out, _, record) = still(images, labels)[0], turning(images, labels)
+    unturned = LSSLAugment(p=0.6, engine=engine, seed=8).draw(labels)
+    # Everything else is drawn as without.
+    assert {**record.to_dict(), "yaw_deg": None} == {**unturned.to_dict(), "yaw_deg": None}
+    assert torch.equal(record.yaw_deg.isnan(), ~record.chosen)
+    known = record.yaw_deg[record.chosen]
+    assert -20 <= float(known.min()) < float(known.max()) <= 30
+    assert torch.equal(out[~record.chosen], images[~record.chosen])
+    assert all(not torch.equal(out[r], plain[r]) for r in record.rows)
+    loaded = AugmentRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False)))
+    assert torch.equal(turning.replay(images, labels, loaded)[0], out)
+
+
+def test_weights_that_turn_no_heads_are_refused_at_once(engine: Any) -> None:
+    engine.attributes = AttributeSpec(engine.vocabulary)
+    with pytest.raises(DataError, match="turn no heads to any angle"):
+        LSSLAugment(engine=engine, yaw=10)
+    engine.attributes, engine.turns_heads = AttributeSpec(engine.vocabulary, (-15, 0, 15)), True
+    with pytest.raises(DataError, match="from -15 to 15 degrees; got yaw 16:16"):
+        LSSLAugment(engine=engine, yaw=16)
+    assert "yaw=(-15.0, 15.0)" in repr(LSSLAugment(engine=engine, yaw=(-15, 15)))
 
 
 def test_replay_refuses_another_batch(engine: Any, batch: Any) -> None:
