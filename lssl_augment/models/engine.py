@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.attribute_vector import AttributeSpec
-from lssl_augment.attributes import Vocabulary
+from lssl_augment.attributes import LIGHTS, Vocabulary
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap, settle_mouth
 from lssl_augment.faces.landmarks import DENSE_COUNT, SPARSE_FROM_DENSE
+from lssl_augment.faces.light import light_names
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.expression_textures import skin_colour
 from lssl_augment.models.head_turn import carry, mirror_faces, turn_landmarks, yaw_towards
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
+from lssl_augment.models.relight import LEVELS, relight
 from lssl_augment.models.target_vectors import Mixture, check_mixture, source_codes, target_vectors
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
@@ -39,7 +41,7 @@ class EncodedFaces:
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
         labels: their expressions, ``(B,)`` int64, −1 for unknown; None without a shape model.
         codes: expression, pose and light of the faces, ``(B, G)``, −1 unknown; None where the generator takes the
-            expression alone.
+            expression alone, and with a shape model.
     """
 
     latent: Any
@@ -107,6 +109,8 @@ class ExpressionEngine:
         self._vocabulary = bundle.vocabulary
         self._size = bundle.face_size_px
         self._spec, self._sigma_px = bundle.attributes, bundle.side_sigma_px
+        if bundle.shapes is not None:  # light is photometry, which no weights need to know
+            self._spec = AttributeSpec(bundle.vocabulary, bundle.attributes.poses_deg, LIGHTS)
         self._landmarks = landmarks
         # A generator that sees faces alone (models/baselines) is not made to wait for landmarks.
         self._needs_landmarks = not getattr(bundle.generator, "face_only", False)
@@ -119,7 +123,11 @@ class ExpressionEngine:
 
     @property
     def attributes(self) -> AttributeSpec:
-        """What its attribute vector holds: the expressions, and pose or light where it was trained with them."""
+        """What it can change: the expressions; pose and light where it was trained with them, or knows them anyway.
+
+        A `compact` generator turns heads by geometry, as far as its training did, and changes the light by photometry
+        (:mod:`.relight`).
+        """
         return self._spec
 
     @property
@@ -156,7 +164,7 @@ class ExpressionEngine:
             labels: their expressions, ``(B,)`` int64 in the engine's vocabulary, −1 for unknown; None: all unknown.
             yaw_deg, lights: ``(B,)``, what is known of head pose and light, NaN and empty where it is not; a generator
                 of poses measures the others from the landmarks, one of lights judges them by the rule of
-                ``faces/light.py``.
+                ``faces/light.py``. A `compact` generator measures all of them.
 
         Raises:
             DataError: shapes that do not fit.
@@ -249,7 +257,7 @@ class ExpressionEngine:
         check_mixture(mixture, count, classes)
         if mixture is not None and bool(((targets.cpu() < 0) & (mixture.share.cpu() > 0)).any()):
             raise DataError("a mixture needs a first expression; got a share of a second with target -1")
-        yaw = self._wanted_yaw(count, pose, light, yaw_deg)
+        yaw = self._wanted_yaw(count, pose, yaw_deg)
         if not count:  # torch's pixel_unshuffle takes no empty batch
             return torch.empty(0, 3, self._size, self._size, device=self.device)
         targets = targets.to(self.device, torch.int64)
@@ -302,21 +310,35 @@ class ExpressionEngine:
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
-        return out.image.clamp(-1, 1).contiguous()
+        image = out.image.clamp(-1, 1).contiguous()
+        return image if light is None else relight(image, self._levels(faces, light), seeds)
 
-    def _wanted_yaw(
-        self, count: int, pose: Tensor | None, light: Tensor | None, yaw_deg: Tensor | None
-    ) -> Tensor | None:
+    def _levels(self, faces: EncodedFaces, light: Tensor) -> Tensor:
+        """Brightness wanted, ``(R,)``, NaN where a face keeps its light or has the one that is asked for."""
+        count, lights = len(faces), self._spec.lights
+        if light.shape != (count,) or not (-1 <= int(light.min()) <= int(light.max()) < len(lights)):
+            raise DataError(
+                f"light needs one code of 0 to {len(lights) - 1} for each of {count} rows, or -1 to keep it; "
+                f"got {light.tolist()}"
+            )
+        assert faces.faces is not None
+        pixels = ((faces.faces + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        own = light_names(pixels.cpu().contiguous().numpy()).tolist()
+        wanted = [lights[code] if code >= 0 else name for code, name in zip(light.tolist(), own, strict=True)]
+        levels = [float("nan") if a == b else LEVELS[a] for a, b in zip(wanted, own, strict=True)]
+        return torch.tensor(levels, device=self.device)
+
+    def _wanted_yaw(self, count: int, pose: Tensor | None, yaw_deg: Tensor | None) -> Tensor | None:
         """Degrees ``(R,)``, NaN where a head keeps its pose; None: all do, or the attribute vector says it."""
         poses = self._spec.poses_deg
         if self._shapes is None:
             if yaw_deg is not None:
                 raise DataError("these weights know poses as steps; give pose, an index into attributes.poses_deg")
             return None
-        if light is not None or ((pose is not None or yaw_deg is not None) and not poses):
+        if (pose is not None or yaw_deg is not None) and not poses:
             raise DataError(
-                f"these weights change {' and '.join(self._spec.groups)} alone; a `compact` generator has no light, "
-                "and poses where trained with --set attributes=expression,signed-pose:30 (--preset paper has both)"
+                f"these weights change {' and '.join(self._spec.groups)} alone; a `compact` generator turns heads "
+                "where it was trained with --set attributes=expression,signed-pose:30"
             )
         if pose is not None and yaw_deg is not None:
             raise DataError("give pose or yaw_deg, not both")

@@ -151,8 +151,8 @@ def test_faces_that_do_not_fit(engine: ExpressionEngine, spoil: Callable[..., An
     ("rows", "message"),
     [
         ([(0, 1.0, 1)], "one value for each of 2 rows; got 1, 1 and 1"),
-        ([(0, 1.0, 1), (3, 1.0, 1)], r"targets must be in \[0, 2\]; got 0 to 3"),
-        ([(-1, 1.0, 1), (0, 1.0, 1)], "targets must be in"),
+        ([(0, 1.0, 1), (3, 1.0, 1)], r"targets must be in \[-1, 2\]; got 0 to 3"),
+        ([(-2, 1.0, 1), (0, 1.0, 1)], "targets must be in"),
         ([(0, 1.5, 1), (0, 1.0, 1)], r"intensity must be in \[0, 1\]; got 1.0 to 1.5"),
         ([(0, -0.1, 1), (0, 1.0, 1)], "intensity must be in"),
         ([(0, float("nan"), 1), (0, 1.0, 1)], "intensity must be in"),
