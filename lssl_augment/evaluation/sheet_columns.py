@@ -33,7 +33,7 @@ class Column:
 
 
 def target_columns(spec: AttributeSpec, targets: Sequence[str] = ()) -> tuple[Column, ...]:
-    """A column a target, grouped into expressions, poses and lights where there is more than one group.
+    """A column a target, grouped into expressions, poses and lights where more than one group is shown.
 
     Args:
         spec: what the generator can make. targets: names as of ``spec.names``, aliases of expressions too; empty: all.
@@ -44,13 +44,14 @@ def target_columns(spec: AttributeSpec, targets: Sequence[str] = ()) -> tuple[Co
     places = list(range(len(spec))) if not targets else [_place(spec, name) for name in targets]
     if len(set(places)) != len(places):
         raise DataError(f"--targets: each once; got {', '.join(targets)}")
-    columns = []
-    for group, columns_of in spec.groups.items():
-        for place in places:
-            if columns_of.start <= place < columns_of.stop:
-                section = group if len(spec.groups) > 1 else ""
-                columns.append(Column(spec.names[place], section, **{group: place - columns_of.start}))
-    return tuple(columns)
+    found = [
+        (group, place, place - columns.start)
+        for group, columns in spec.groups.items()
+        for place in places
+        if columns.start <= place < columns.stop
+    ]
+    several = len({group for group, _, _ in found}) > 1
+    return tuple(Column(spec.names[place], group if several else "", **{group: code}) for group, place, code in found)
 
 
 def parse_intensities(text: str) -> tuple[float, ...]:
@@ -127,7 +128,7 @@ def _place(spec: AttributeSpec, name: str) -> int:
     group = name.split(" ")[0]
     hint = ""
     if group in ("pose", "light") and group not in spec.groups:
-        hint = f"; a generator that can is trained with --preset paper --set attributes=expression,{group}"
+        hint = f"; a generator that can is trained with --set attributes=expression,{group}"
     raise DataError(f"these weights cannot make {name!r}; they can make: {', '.join(spec.names)}{hint}")
 
 

@@ -47,8 +47,8 @@ def cells(sheet: Sheet, size_px: int = SIZE_PX, header_px: int = 22) -> np.ndarr
 
 
 def test_a_row_a_source_and_a_column_a_target(folder: Path) -> None:
-    wish = SheetWish(str(folder / "compact.safetensors"), folder / "drawn.h5", WhichFaces(count=3, seed=1))
-    sheet = draw_edits(wish)
+    weights, pack_file = str(folder / "compact.safetensors"), folder / "drawn.h5"
+    sheet = draw_edits(SheetWish(weights, pack_file, WhichFaces(count=3, seed=1), targets=NAMES))
     assert [c.caption for c in sheet.columns] == list(NAMES)
     assert len(sheet.rows) == 3
     with FacePack.open(folder / "drawn.h5") as pack:
@@ -72,14 +72,15 @@ def test_a_row_a_source_and_a_column_a_target(folder: Path) -> None:
 
 def test_the_same_wish_makes_the_same_picture_and_another_seed_another(folder: Path) -> None:
     weights, pack = str(folder / "compact.safetensors"), folder / "drawn.h5"
-    first = draw_edits(SheetWish(weights, pack, WhichFaces(rows=(40, 50))))
-    assert first.picture.tobytes() == draw_edits(SheetWish(weights, pack, WhichFaces(rows=(40, 50)))).picture.tobytes()
+    wish = SheetWish(weights, pack, WhichFaces(rows=(40, 50)), targets=NAMES)
+    first = draw_edits(wish)
+    assert first.picture.tobytes() == draw_edits(wish).picture.tobytes()
     # A cell does not depend on what else is shown, nor on its place.
-    turned = cells(draw_edits(SheetWish(weights, pack, WhichFaces(rows=(50, 40)))))
+    turned = cells(draw_edits(SheetWish(weights, pack, WhichFaces(rows=(50, 40)), targets=NAMES)))
     assert np.array_equal(turned[::-1], cells(first))
     one = cells(draw_edits(SheetWish(weights, pack, WhichFaces(rows=(50,)), targets=("surprise",))))
     assert np.abs(one[0, 1].astype(int) - cells(first)[1, 3]).max() <= 2
-    other = cells(draw_edits(SheetWish(weights, pack, WhichFaces(rows=(40, 50), seed=5))))
+    other = cells(draw_edits(SheetWish(weights, pack, WhichFaces(rows=(40, 50), seed=5), targets=NAMES)))
     assert np.array_equal(other[:, 0], cells(first)[:, 0])
     assert not np.array_equal(other[:, 3], cells(first)[:, 3])
 
@@ -107,6 +108,13 @@ def test_between_two_expressions(folder: Path) -> None:
     assert from_first == sorted(from_first)
     assert from_last == sorted(from_last, reverse=True)
     assert len(draw_edits(SheetWish(weights, pack, faces, between=("happy", "surprise"))).columns) == 5
+
+
+def test_all_that_a_generator_can_make_is_shown(folder: Path) -> None:
+    sheet = draw_edits(SheetWish(str(folder / "compact.safetensors"), folder / "drawn.h5", WhichFaces(rows=(36,))))
+    assert [c.caption for c in sheet.columns] == [*NAMES, "light normal", "light weak", "light dark"]
+    shown = np.asarray(sheet.picture)
+    assert shown[44:, -SIZE_PX:].mean() < shown[44:, 4 : 4 + SIZE_PX].mean() / 2  # dark beside the source
 
 
 def test_poses_and_lights_have_sections_of_their_own(folder: Path) -> None:
@@ -142,7 +150,7 @@ def test_a_pose_column_keeps_the_expression(folder: Path, tmp_path: Path, known:
     # Of a face without a label the vector holds no expression at all.
     amount, zero = torch.tensor([1.0 if known else 0.0]), torch.zeros(1, dtype=torch.int64)
     made = engine.edit(faces, torch.tensor([max(label, 0)]), amount, zero, pose=torch.tensor([2]))
-    assert np.abs(cells(sheet, header_px=44)[0, 1].astype(int) - to_uint8(made)[0]).max() <= 2
+    assert np.abs(cells(sheet)[0, 1].astype(int) - to_uint8(made)[0]).max() <= 2
 
 
 def test_the_file_is_marked_and_the_command_tells_the_rows(
@@ -188,7 +196,7 @@ ERRORS = {
     "the same ends": (["--between", "happy,happiness"], "two different expressions; got happy and happiness"),
     "unknown end": (["--between", "happy,fear"], "cannot make 'fear'; they can make: neutral, happiness, surprise"),
     "unknown target": (["--targets", "bored"], "cannot make 'bored'; they can make: neutral, happiness, surprise"),
-    "no poses": (["--targets", "pose 15"], "trained with --preset paper --set attributes=expression,pose"),
+    "no poses": (["--targets", "pose 15"], "a generator that can is trained with --set attributes=expression,pose"),
     "target twice": (["--targets", "happy,happiness"], "--targets: each once; got happy, happiness"),
     "intensity of all": (["--intensity", "0,1"], "--intensity draws one target, named with --targets (for example"),
     "intensity of two": (["--intensity", "0,1", "--targets", "happy,neutral"], "got happy, neutral"),
