@@ -26,7 +26,7 @@ from lssl_augment.evaluation.identity import Embedder, identity_table
 from lssl_augment.evaluation.judges import JUDGE_PX, Judge
 from lssl_augment.evaluation.kid import kid, penultimate
 from lssl_augment.evaluation.tone_table import tone_table, tones
-from lssl_augment.evaluation.turned_heads import turn_table, turned_heads
+from lssl_augment.evaluation.turned_heads import real_yaws, turn_table, turned_heads
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.landmark_net import LandmarkNet
@@ -161,7 +161,9 @@ def evaluate(
     report["sharpness_ratio"] = _quartiles(ratio)
     if len(getattr(getattr(engine, "attributes", None), "groups", ())) > 1:
         progress("poses")
-        _add_poses(report, engine, pack, edits, judges, landmarks, embedder, known if passes is not None else None)
+        real = test.images, np.asarray(pack.yaw_deg)[real_rows]
+        vectors = None if passes is None else known
+        _add_poses(report, engine, pack, edits, judges, landmarks, embedder, vectors, real)
     report["skin_tone"] = tone_table(
         names,
         tones(edits.sources, pack, edits.rows, landmarks),
@@ -187,8 +189,13 @@ def _add_poses(
     landmarks: LandmarkNet,
     embedder: Embedder | None,
     known: np.ndarray | None,
+    real: tuple[Tensor, np.ndarray],
 ) -> None:
-    """``report["pose"]`` of a generator of poses. known: vectors of all faces of the split, where identity is told."""
+    """``report["pose"]`` of a generator of poses.
+
+    Args:
+        known: vectors of all faces of the split, where identity is told. real: test faces and their yaw.
+    """
     poses = engine.attributes.poses_deg
     if not poses:
         return
@@ -200,7 +207,8 @@ def _add_poses(
         same = [round(float(((embedder(images) * source).sum(1) > threshold).mean()), 4) for images in heads]
     before = np.maximum(sharpness(edits.sources), 1e-6)
     sharp = [round(float(np.median(sharpness(images) / before)), 3) for images in heads]
-    report["pose"] = turn_table(poses, heads, edits, judges, landmarks, same, sharp)
+    read = real_yaws(poses, *real, landmarks)
+    report["pose"] = turn_table(poses, heads, edits, judges, landmarks, same, sharp, read)
 
 
 def fidelity_table(

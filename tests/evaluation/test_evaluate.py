@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_people import write_people
-from tiny_faces import NAMES, compact_bundle, drawn_faces, mean_face
+from tiny_faces import NAMES, compact_bundle, drawn_faces, mean_face, posed_bundle
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError, LeakageError, WeightsError
@@ -91,6 +91,23 @@ def test_report_is_whole_and_repeats(engine: ExpressionEngine, pack: FacePack, j
     text = report_text(report)
     for told in ("named as the target", "substitute", "KID", "right way", "skin tone", "not measured"):
         assert told in text
+
+
+def test_poses_are_told_of_a_generator_of_poses(pack: FacePack, judges: list[Judge], engine: ExpressionEngine) -> None:
+    turning = ExpressionEngine(posed_bundle(-15, 0, 15), precision="fp32")
+    report = report_of(turning, pack, judges)
+    assert list(report["pose"]) == ["sources", "-15", "0", "15"]
+    for pose in ("-15", "0", "15"):
+        row = report["pose"][pose]
+        assert 0 <= row["same_person"] <= 1
+        assert 0 <= row["named_as_labelled"] <= 1
+        assert row["sharpness_ratio"] > 0
+    assert "heads turned to" in report_text(report)
+    # Nothing else depends on it.
+    plain = report_of(engine, pack, judges)
+    assert "pose" not in plain
+    assert "heads turned to" not in report_text(plain)
+    assert {k: v for k, v in report.items() if k != "pose"} == plain
 
 
 def test_sources_and_seeds_do_not_depend_on_one_another(engine: ExpressionEngine, pack: FacePack) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lssl_augment.evaluation.edits import Edits, choose_sources, edit_sources, scale_dense
 from lssl_augment.evaluation.judges import Judge
 from lssl_augment.evaluation.report_text import _pose
-from lssl_augment.evaluation.turned_heads import turn_table, turned_heads
+from lssl_augment.evaluation.turned_heads import real_yaws, turn_table, turned_heads
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.faces.pose import yaw_deg
 from lssl_augment.models.engine import ExpressionEngine
@@ -55,7 +55,8 @@ def table(poses: tuple[int, ...], heads: list[Tensor], sources: Tensor) -> dict[
     nothing = torch.zeros(0, dtype=torch.int64)
     edits = Edits(sources, labels, np.arange(3), np.array(["a", "b", "c"]), sources[:0], nothing, nothing)
     judges = cast(list[Judge], [WrittenName(), WrittenName()])
-    return turn_table(poses, torch.stack(heads), edits, judges, WrittenYaw(), [0.5, None], [1.0, 0.9])
+    real = [(4, -28.0), (0, None)]
+    return turn_table(poses, torch.stack(heads), edits, judges, WrittenYaw(), [0.5, None], [1.0, 0.9], real)
 
 
 def read(level: float) -> float:
@@ -85,6 +86,20 @@ def test_sides_do_not_matter_where_poses_have_none() -> None:
     assert wrong["30"]["mean_distance_deg"] > 15
 
 
+def test_real_heads_are_read_beside() -> None:
+    images = faces([-30, -24, 2, 29, 60], [0] * 5)
+    yaw = np.array([28.0, 23.0, np.nan, -33.0, -60.0])  # the drawn head turns to the other side
+    found = real_yaws((-30, 0, 30), images, yaw, WrittenYaw())
+    assert [count for count, _ in found] == [1, 0, 2]
+    assert found[0][1] == pytest.approx(read(29), abs=0.01)
+    assert found[1][1] is None
+    assert found[2][1] == pytest.approx((read(-30) + read(-24)) / 2, abs=0.01)
+    assert real_yaws((0, 30), images, yaw, WrittenYaw())[1] == (
+        3,
+        pytest.approx((abs(read(29)) + read(-30) + read(-24)) / 3, abs=0.01),
+    )
+
+
 def test_heads_of_all_sources_in_every_pose(tmp_path: Path) -> None:
     engine = ExpressionEngine(posed_bundle(*POSES), precision="fp32")
     pack: FacePack = write_people(tmp_path / "drawn.h5")
@@ -108,6 +123,6 @@ def test_the_text_tells_poses() -> None:
     heads = [faces([-30, -28, -25], [0, 1, 0]), faces([30, 30, 36], [1, 1, 0])]
     found = table((-30, 30), heads, faces([5, -5, 0], [0, 0, 1]))
     lines = _pose(found)
-    assert any("-30°" in line and "100.0 %" in line and "50.0 %" in line for line in lines)
+    assert any("-30°" in line and "100.0 %" in line and "50.0 %" in line and "-28.0° (4)" in line for line in lines)
     assert any("30°" in line and "–" in line for line in lines)
     assert _pose(None) == []
