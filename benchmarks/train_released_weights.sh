@@ -6,7 +6,7 @@ lfw=$1 fer=$2 out=$3
 mkdir -p "$out"
 
 lssl-augment prepare lfw-expressions --root "$lfw" --out "$out/lfw.h5"
-lssl-augment prepare fer2013 --root "$fer" --out "$out/fer2013.h5" --landmarks precomputed
+lssl-augment prepare fer2013 --root "$fer" --out "$out/fer2013.h5" --landmarks precomputed --fill-dense
 
 # The landmark network reads the photographs themselves.
 mkdir -p "$out/lfw-expressions" && python -m zipfile -e "$lfw" "$out/lfw-expressions"
@@ -29,6 +29,5 @@ cp "$out"/runs/00000-*/weights/compact-128.safetensors "$out/lfw-128.safetensors
 cp "$out"/runs/00000-*/weights/compact-128.json "$out/lfw-128.json"
 
 # Seven expressions: the network of lfw-128, statistics of both data sets; fear and disgust come from FER2013.
-lssl-augment prepare fer2013 --root "$fer" --out "$out/fer2013-dense.h5" --landmarks precomputed --fill-dense
-lssl-augment train "$out/lfw.h5" --further "$out/fer2013-dense.h5" --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
+lssl-augment train "$out/lfw.h5" --further "$out/fer2013.h5" --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust
