@@ -88,6 +88,11 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
 @click.option(
     "--min-score", type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help="Use the gate.  [default: no]"
 )
+@click.option(
+    "--yaw",
+    metavar="DEG|LOW:HIGH",
+    help="Turn heads of stored synthetic faces, as `generate --yaw`, with generators that can.  [default: no]",
+)
 @click.option("--allow-leak", is_flag=True, help="Use weights that saw test people; the results name it.")
 @click.option(
     "--sequence-set",
@@ -123,6 +128,7 @@ def benchmark_command(
     settings: tuple[str, ...],
     lssl_preset: str,
     min_score: float,
+    yaw: str | None,
     allow_leak: bool,
     sequence_settings: tuple[str, ...],
     workers: int,
@@ -142,6 +148,7 @@ def benchmark_command(
     from lssl_augment.evaluation.benchmark.planning import parse_budget
     from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
     from lssl_augment.evaluation.protocol import read_protocol
+    from lssl_augment.synthesis.config import parse_yaw
 
     if train_steps is not None and train_hours is not None:
         raise click.UsageError("give --train-steps or --train-hours, not both")
@@ -158,7 +165,16 @@ def benchmark_command(
         protocol=protocol,
         pack=_pack(protocol, pack, root, simulated, out),
         out=out,
-        wishes=GeneratorWishes(given, train_steps, train_hours, settings, lssl_preset, allow_leak, min_score),
+        wishes=GeneratorWishes(
+            given,
+            train_steps,
+            train_hours,
+            settings,
+            lssl_preset,
+            allow_leak,
+            min_score,
+            None if yaw is None else parse_yaw(yaw),
+        ),
         seeds=tuple(range(seeds or protocol.seeds)),
         all_folds=None if folds is None else folds == "all",
         workers=workers,

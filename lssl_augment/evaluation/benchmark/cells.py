@@ -192,7 +192,7 @@ def _stored(
     targets = {setup.classes[label]: max(setup.protocol.amounts) for label in wanted}
     generator = _generator(setup, arm, faces, cell)
     with lock_file(path.with_suffix(".lock")):
-        cannot = make_synthetic(
+        cannot, turned = make_synthetic(
             path,
             generator,
             setup.pack,
@@ -202,6 +202,7 @@ def _stored(
             targets,
             use=use,
             min_score=setup.wishes.min_score,
+            yaw=setup.wishes.yaw,
             device=setup.device,
         )
     vocabulary = Vocabulary(setup.classes)
@@ -209,6 +210,9 @@ def _stored(
     notes = [*generator.notes]
     if cannot:
         notes.append(f"the generator cannot make {', '.join(cannot)}: no synthetic faces of these")
+    if setup.wishes.yaw is not None:
+        low, high = setup.wishes.yaw
+        notes.append(f"heads turned to {low:g}:{high:g} degrees" if turned else "this generator turns no heads")
     gate = setup.wishes.min_score
     notes.append(f"gate: faces that scored under {gate:g} were left out" if gate > 0 else "gate: none")
     return generator, share_out(table, cell.amount or max(setup.protocol.amounts)), notes

@@ -40,6 +40,7 @@ class GeneratorWishes:
         settings: of training, as after ``lssl-augment train --set``. lssl_preset: preset of the key ``lssl``.
         allow_leak: use weights that saw test people, and say so in the results.
         min_score: the gate drops synthetic faces that it scores lower; 0: no gate.
+        yaw: range of degrees that heads of stored synthetic faces are turned to, by generators that can; None: none.
     """
 
     weights: Mapping[str, str]
@@ -49,6 +50,7 @@ class GeneratorWishes:
     lssl_preset: str = GENERATOR_PRESETS["lssl"]
     allow_leak: bool = False
     min_score: float = 0.0
+    yaw: tuple[float, float] | None = None
 
     @property
     def trains(self) -> bool:

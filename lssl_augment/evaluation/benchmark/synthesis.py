@@ -57,16 +57,18 @@ def make_synthetic(
     *,
     use: str = TRAIN,
     min_score: float = 0.0,
+    yaw: tuple[float, float] | None = None,
     device: str = "cpu",
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], bool]:
     """Make the file, or go on with it, or find it finished.
 
     Args:
         rows: of the pack that may be sources. targets: faces wanted of each class. use: ``train``, or ``test`` for a
             judge, whose faces are never trained on. min_score: of the gate; 0: no gate.
+            yaw: range of degrees that heads are turned to, where the generator can; None: none.
 
     Returns:
-        Classes that the generator cannot make.
+        Classes that the generator cannot make, and whether heads were turned.
 
     Raises:
         LeakageError: a source that is not of that use. DataError: it can make none of the classes.
@@ -87,6 +89,8 @@ def make_synthetic(
         resume=True,
     )
     loaded, source, gate = load_parts(config)
+    turned = yaw is not None and getattr(loaded.engine, "turns_heads", False)
+    config = replace(config, yaw=yaw if turned else None)
     can = {name: n for name, n in targets.items() if name in loaded.engine.vocabulary}
     cannot = tuple(name for name in targets if name not in can)
     if not can:
@@ -95,7 +99,7 @@ def make_synthetic(
     out.parent.mkdir(parents=True, exist_ok=True)
     run = resolve_run(config, _without_list(loaded), _SomeSources(source, rows), gate)
     generate_run(run)
-    return cannot
+    return cannot, turned
 
 
 def read_synthetic(
