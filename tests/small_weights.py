@@ -16,10 +16,10 @@ from lssl_augment.models.weights import write_weights
 TEXT = {"training": {"data": "drawn"}, "metrics": {}, "licence": "none", "intended_use": "tests"}
 
 
-def compact_weights(path: Path) -> Path:
-    """A compact generator of three expressions at 64 pixels, statistics included."""
+def compact_weights(path: Path, poses_deg: tuple[int, ...] = ()) -> Path:
+    """A compact generator of three expressions at 64 pixels, statistics included, that turns heads to these poses."""
     release = fitted().release(compact_bundle().generator)
-    card = _card(dict(release.architecture), AttributeSpec(Vocabulary(NAMES)), SIZE_PX)
+    card = _card(dict(release.architecture), AttributeSpec(Vocabulary(NAMES), poses_deg), SIZE_PX)
     return write_weights(path, release.tensors, card, dtypes=release.dtypes)
 
 

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from drawn_people import write_people
+from small_weights import compact_weights
 
 from lssl_augment.attributes import BASIC5
 from lssl_augment.cli.benchmark import benchmark_command
@@ -353,3 +356,22 @@ def test_targets_and_worth_from_the_command_line(tmp_path: Path) -> None:
         run.invoke(benchmark_command, [*words, "--targets", "rare", "--worth", "0"], catch_exceptions=False)
     for wrong in (["--worth", "-1"], ["--targets", "most"]):
         assert run.invoke(benchmark_command, [*words, *wrong]).exit_code == 2
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_heads_of_stored_faces_turn_where_the_generator_can(tmp_path: Path, turns: bool) -> None:
+    pack, weights = tmp_path / "people.h5", tmp_path / "own.safetensors"
+    write_people(pack).close()
+    compact_weights(weights, poses_deg=(-15, 0, 15) if turns else ())
+    wishes = GeneratorWishes({"lssl": str(weights)}, allow_leak=True, yaw=(-10.0, 15.0))
+    config = configured(tmp_path, "folder", arms=("lssl",), first_arms=(), pack=pack, wishes=wishes)
+    run_benchmark(config)
+    (record,) = read_records(config.out)
+    told = "heads turned to -10:15 degrees" if turns else "this generator turns no heads"
+    assert told in record["notes"]
+    with h5py.File(config.out / "synthetic" / "lssl-full-fold0-train.h5") as h5:
+        yaws = h5["yaws"][:]
+    assert np.isnan(yaws).all() != turns
+    assert not turns or -10 <= yaws.min() < yaws.max() <= 15
+    with pytest.raises(DataError, match="other settings: yaw"):
+        run_benchmark(replace(config, wishes=replace(wishes, yaw=None)))
