@@ -44,18 +44,21 @@ from lssl_augment.training.config import TrainConfig, make_config
 from lssl_augment.training.ema import Ema
 from lssl_augment.training.environment import environment
 
-#: Name → numbers of the objective that differ from the recipe's.
+#: The recipe with every loss, from which `compact` started.
+_ALL: Mapping[str, float | bool] = {"lambda_bi": 5.0, "lambda_cls": 0.2, "critic_views": True}
+#: Name → numbers of the objective.
 CHOICES: Mapping[str, Mapping[str, float | bool]] = {
-    "recipe": {},
-    "no critic": {"lambda_gan": 0.0, "lambda_features": 0.0, "lambda_cls": 0.0},
-    "no restoration": {"lambda_pair": 0.0, "lambda_features": 0.0},
-    "no bidirectional loss": {"lambda_bi": 0.0},
-    "no identity loss": {"lambda_id": 0.0},
-    "no attribute loss": {"lambda_cls": 0.0},
-    "critic sees plain faces": {"critic_views": False},
-    "faces as they occur": {"uniform_share": 0.0},
-    # What none of the rows above shows to be needed, left out together.
+    "recipe": _ALL,
+    "no critic": {**_ALL, "lambda_gan": 0.0, "lambda_features": 0.0, "lambda_cls": 0.0},
+    "no restoration": {**_ALL, "lambda_pair": 0.0, "lambda_features": 0.0},
+    "no bidirectional loss": {**_ALL, "lambda_bi": 0.0},
+    "no identity loss": {**_ALL, "lambda_id": 0.0},
+    "no attribute loss": {**_ALL, "lambda_cls": 0.0},
+    "critic sees plain faces": {**_ALL, "critic_views": False},
+    "faces as they occur": {**_ALL, "uniform_share": 0.0},
+    # What none of the rows above shows to be needed, left out together; `compact` keeps the identity loss.
     "lean": {"lambda_bi": 0.0, "lambda_id": 0.0, "lambda_cls": 0.0, "critic_views": False},
+    "lean, with the identity loss": {"lambda_bi": 0.0, "lambda_cls": 0.0, "critic_views": False},
 }
 #: Measured on the recipe's own runs.
 UNAVERAGED, UNTRAINED = "recipe, last weights instead of their average", "no network"

@@ -178,8 +178,12 @@ def training_faces(**changes: Any) -> TrainingFaces:
     return TrainingFaces(**{**values, **changes})
 
 
+#: Of the `compact` objective: every loss takes part, and the critic is never alone.
+ALL_LOSSES = {"critic_first_steps": 0, "lambda_cls": 0.2, "lambda_bi": 5.0, "critic_views": True}
+
+
 def compact_config(**values: Any) -> TrainConfig:
-    """Narrow networks at 64 pixels; the critic is never alone."""
+    """Narrow networks at 64 pixels, and every loss."""
     defaults: dict[str, Any] = {
         "pack": "drawn.h5",
         "face_size_px": SIZE_PX,
@@ -189,7 +193,7 @@ def compact_config(**values: Any) -> TrainConfig:
         "tensorboard": False,
         "generator": {"width": 8, "blocks": 1},
         "critic": {"width": 8, "depth": 3},
-        "objective": {"critic_first_steps": 0},
+        "objective": ALL_LOSSES,
     }
     return make_config("compact", {**defaults, **values})
 

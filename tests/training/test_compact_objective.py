@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_faces import NAMES, SIZE_PX, as_tensors, compact_config, training_faces
+from tiny_faces import ALL_LOSSES, NAMES, SIZE_PX, as_tensors, compact_config, training_faces
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
@@ -135,7 +135,7 @@ def test_every_weight_of_both_networks_moves(
 
 def test_the_critic_starts_alone(objective: CompactObjective, first: dict[str, Any]) -> None:
     load(objective, first)
-    alone = variant(objective, objective={"critic_first_steps": 2})
+    alone = variant(objective, objective={**ALL_LOSSES, "critic_first_steps": 2})
     assert set(step(alone, 0)) == {"critic_real", "critic_fake", "cls_real"}
     torch.testing.assert_close(alone.modules["generator"].state_dict(), first["modules"]["generator"], rtol=0, atol=0)
     moved = [not torch.equal(v, first["modules"]["critic"][k]) for k, v in alone.modules["critic"].state_dict().items()]
@@ -145,19 +145,23 @@ def test_the_critic_starts_alone(objective: CompactObjective, first: dict[str, A
 
 def test_losses_of_weight_nothing_are_not_run(objective: CompactObjective, first: dict[str, Any]) -> None:
     load(objective, first)
-    lone = {"lambda_gan": 0.0, "lambda_features": 0.0, "lambda_cls": 0.0, "critic_first_steps": 2}
+    lone = {**ALL_LOSSES, "lambda_gan": 0.0, "lambda_features": 0.0, "lambda_cls": 0.0, "critic_first_steps": 2}
     log = step(variant(objective, objective=lone), 0)
     # The generator begins at once: there is no critic to wait for.
     assert set(log) == {"pair", "side", "identity", "change", "bidirectional", "grad_norm"}
     torch.testing.assert_close(objective.modules["critic"].state_dict(), first["modules"]["critic"], rtol=0, atol=0)
-    assert "bidirectional" not in step(variant(objective, objective={"lambda_bi": 0.0}), 0)
+    assert "bidirectional" not in step(variant(objective, objective={**ALL_LOSSES, "lambda_bi": 0.0}), 0)
+    # Nor does the recipe of the package run those that did not earn their place.
+    recipe = CompactNumbers(critic_first_steps=0)
+    assert (recipe.lambda_cls, recipe.lambda_bi, recipe.critic_views) == (0, 0, False)
+    assert "bidirectional" not in step(variant(objective, objective={"critic_first_steps": 0}), 0)
 
 
 def test_a_critic_may_see_faces_as_they_are(objective: CompactObjective, first: dict[str, Any]) -> None:
     load(objective, first)
     sizes: list[tuple[int, ...]] = []
     handle = objective.modules["critic"].register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[2:]))
-    step(variant(objective, objective={"critic_views": False}), 0)
+    step(variant(objective, objective={**ALL_LOSSES, "critic_views": False}), 0)
     assert set(sizes) == {(SIZE_PX, SIZE_PX)}
     sizes.clear()
     step(objective, 1)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_faces import compact_config, loosen, training_faces
+from tiny_faces import ALL_LOSSES, compact_config, loosen, training_faces
 from torch import Tensor
 
 from lssl_augment.training import compact_objective
@@ -26,7 +26,7 @@ from lssl_augment.training.parts import fit_to_processes
 
 Found = dict[str, Any]
 #: Adam's first step follows the sign of a gradient, which rounding decides where it is all but zero: keep it short.
-SHORT = {"critic_first_steps": 0, "lr_critic": 1e-6}
+SHORT = {**ALL_LOSSES, "lr_critic": 1e-6}
 
 
 @functools.cache
