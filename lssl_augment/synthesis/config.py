@@ -20,25 +20,22 @@ DEFAULT_INTENSITY = (0.8, 1.0)
 
 def parse_intensity(text: str) -> tuple[float, float]:
     """``'0.9'`` → ``(0.9, 0.9)``, ``'0.5:1'`` → ``(0.5, 1.0)``; ``DataError`` for anything else."""
-    parts = text.split(":")
-    try:
-        low, high = (float(parts[0]), float(parts[-1])) if len(parts) <= 2 else (math.nan, math.nan)
-    except ValueError:
-        low = high = math.nan
-    if not 0.0 <= low <= high <= 1.0:
-        raise DataError(f"intensity must be VALUE or LOW:HIGH with 0 <= LOW <= HIGH <= 1; got {text!r}")
-    return low, high
+    return _range(text, 0.0, 1.0, "intensity must be VALUE or LOW:HIGH with 0 <= LOW <= HIGH <= 1")
 
 
 def parse_yaw(text: str) -> tuple[float, float]:
     """``'15'`` → ``(15.0, 15.0)``, ``'-20:20'`` → ``(-20.0, 20.0)``; ``DataError`` for anything else."""
+    return _range(text, -90.0, 90.0, "yaw must be DEGREES or LOW:HIGH with -90 <= LOW <= HIGH <= 90")
+
+
+def _range(text: str, least: float, most: float, what: str) -> tuple[float, float]:
     parts = text.split(":")
     try:
         low, high = (float(parts[0]), float(parts[-1])) if len(parts) <= 2 else (math.nan, math.nan)
     except ValueError:
         low = high = math.nan
-    if not -90.0 <= low <= high <= 90.0:
-        raise DataError(f"yaw must be DEGREES or LOW:HIGH with -90 <= LOW <= HIGH <= 90; got {text!r}")
+    if not least <= low <= high <= most:
+        raise DataError(f"{what}; got {text!r}")
     return low, high
 
 
