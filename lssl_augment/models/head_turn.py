@@ -34,6 +34,8 @@ _MESH = 468
 _WELL_SEEN = 0.35
 #: The mirror image takes over where it sees a point so much better, and the photograph itself sees it so badly.
 _BETTER, _BADLY, _SEEN = 0.5, 0.15, 0.5
+#: So much steeper than between the points the mirror image fades in, for ear and hair beyond the outline.
+_SOLID = 1.5
 #: A head is mirrored first where that saves so many degrees of turning.
 _WORTH_MIRRORING = 5.0
 #: Most that the mirror image's light is changed to fit.
@@ -171,8 +173,8 @@ def _carry_turned(
     both = ((own - 0.2) / _WELL_SEEN).clamp(0, 1) * ((seen_there - 0.2) / _WELL_SEEN).clamp(0, 1)
     other = warp_closing(mirrored, there, moved, _flow(there, moved, trust, size), posed=posed)
     fields = point_field(moved[:, WARP_POINTS, :2], torch.stack([share, both], 2)[:, WARP_POINTS], size, trust=trust)
-    fields = F.interpolate(fields, size=(size, size), mode="bilinear", align_corners=False).clamp(0, 1)
-    mask, common = fields.split(1, dim=1)
+    fields = F.interpolate(fields, size=(size, size), mode="bilinear", align_corners=False)
+    mask, common = (fields * fields.new_tensor([_SOLID, 1.0])[:, None, None]).clamp(0, 1).split(1, dim=1)
     other = _relit(carried.float(), other.float(), common)
     filled = carried.float() + mask * (other - carried.float())
     return flow, filled.to(carried.dtype).contiguous(memory_format=torch.channels_last)
