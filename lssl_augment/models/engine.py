@@ -23,7 +23,7 @@ from lssl_augment.models.expression_textures import skin_colour
 from lssl_augment.models.head_turn import carry, mirror_faces, turn_landmarks, yaw_towards
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
 from lssl_augment.models.relight import LEVELS, relight
-from lssl_augment.models.target_vectors import Mixture, check_mixture, source_codes, target_vectors
+from lssl_augment.models.target_vectors import Mixture, check_codes, check_mixture, source_codes, target_vectors
 
 __all__ = ["EncodedFaces", "ExpressionEngine"]
 
@@ -258,6 +258,8 @@ class ExpressionEngine:
         if mixture is not None and bool(((targets.cpu() < 0) & (mixture.share.cpu() > 0)).any()):
             raise DataError("a mixture needs a first expression; got a share of a second with target -1")
         yaw = self._wanted_yaw(count, pose, yaw_deg)
+        if self._shapes is not None:
+            check_codes("light", light, count, len(self._spec.lights))
         if not count:  # torch's pixel_unshuffle takes no empty batch
             return torch.empty(0, 3, self._size, self._size, device=self.device)
         targets = targets.to(self.device, torch.int64)
@@ -315,13 +317,8 @@ class ExpressionEngine:
 
     def _levels(self, faces: EncodedFaces, light: Tensor) -> Tensor:
         """Brightness wanted, ``(R,)``, NaN where a face keeps its light or has the one that is asked for."""
-        count, lights = len(faces), self._spec.lights
-        if light.shape != (count,) or not (-1 <= int(light.min()) <= int(light.max()) < len(lights)):
-            raise DataError(
-                f"light needs one code of 0 to {len(lights) - 1} for each of {count} rows, or -1 to keep it; "
-                f"got {light.tolist()}"
-            )
         assert faces.faces is not None
+        lights = self._spec.lights
         pixels = ((faces.faces + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         own = light_names(pixels.cpu().contiguous().numpy()).tolist()
         wanted = [lights[code] if code >= 0 else name for code, name in zip(light.tolist(), own, strict=True)]
@@ -353,11 +350,7 @@ class ExpressionEngine:
             return yaw_deg.to(self.device, torch.float32)
         if pose is None:
             return None
-        if pose.shape != (count,) or (count and not (-1 <= int(pose.min()) <= int(pose.max()) < len(poses))):
-            raise DataError(
-                f"pose needs one code of 0 to {len(poses) - 1} for each of {count} rows, or -1 to keep it; "
-                f"got {pose.tolist()}"
-            )
+        check_codes("pose", pose, count, len(poses))
         degrees = torch.tensor([*poses, float("nan")], device=self.device)
         return degrees[pose.to(self.device, torch.int64)]
 

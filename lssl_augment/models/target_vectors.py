@@ -14,7 +14,7 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.light import light_names
 from lssl_augment.faces.pose import yaw_deg as yaw_of
 
-__all__ = ["Mixture", "check_mixture", "source_codes", "target_vectors"]
+__all__ = ["Mixture", "check_codes", "check_mixture", "source_codes", "target_vectors"]
 
 
 class Mixture(NamedTuple):
@@ -39,6 +39,16 @@ def check_mixture(mixture: Mixture | None, rows: int, classes: int) -> None:
         raise DataError(f"second targets must be in [0, {classes - 1}]; got {mixture.targets.tolist()}")
     if rows and not (float(mixture.share.min()) >= 0 and float(mixture.share.max()) <= 1):
         raise DataError(f"shares must be in [0, 1]; got {float(mixture.share.min())} to {float(mixture.share.max())}")
+
+
+def check_codes(name: str, codes: Tensor | None, rows: int, size: int) -> None:
+    """Refuse codes of a group ``name`` that are none of ``size``, or not one for each of ``rows`` (``DataError``)."""
+    if codes is None:
+        return
+    if codes.shape != (rows,) or (rows and not (-1 <= int(codes.min()) <= int(codes.max()) < size)):
+        raise DataError(
+            f"{name} needs one code of 0 to {size - 1} for each of {rows} rows, or -1 to keep it; got {codes.tolist()}"
+        )
 
 
 def source_codes(
@@ -112,11 +122,7 @@ def target_vectors(
         own = torch.full((len(out),), -1) if codes is None else codes[:, list(spec.groups).index(name)]
         own = own.to(out.device)
         if wanted is not None:
-            if wanted.shape != (len(out),) or (len(out) and not (-1 <= int(wanted.min()) <= int(wanted.max()) < size)):
-                raise DataError(
-                    f"{name} needs one code of 0 to {size - 1} for each of {len(out)} rows, or -1 to keep it; "
-                    f"got {wanted.tolist()}"
-                )
+            check_codes(name, wanted, len(out), size)
             wanted = wanted.to(out.device, torch.int64)
             own = torch.where(wanted >= 0, wanted, own)
         rows = torch.nonzero(own >= 0)[:, 0]
