@@ -58,7 +58,7 @@ CHOICES: Mapping[str, Mapping[str, float | bool]] = {
     "faces as they occur": {**_ALL, "uniform_share": 0.0},
     # What none of the rows above shows to be needed, left out together; `compact` keeps the identity loss.
     "lean": {"lambda_bi": 0.0, "lambda_id": 0.0, "lambda_cls": 0.0, "critic_views": False},
-    "lean, with the identity loss": {"lambda_bi": 0.0, "lambda_cls": 0.0, "critic_views": False},
+    "lean with the identity loss": {"lambda_bi": 0.0, "lambda_cls": 0.0, "critic_views": False},
 }
 #: Measured on the recipe's own runs.
 UNAVERAGED, UNTRAINED = "recipe, last weights instead of their average", "no network"

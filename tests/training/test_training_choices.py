@@ -27,6 +27,7 @@ def script() -> dict[str, Any]:
 def test_every_choice_is_another_and_the_last_is_what_train_does(script: dict[str, Any]) -> None:
     made = [from_mapping(CompactNumbers, numbers) for numbers in script["CHOICES"].values()]
     assert made[-1] == CompactNumbers()
+    assert not any("," in name for name in script["CHOICES"])  # --choices separates them by commas
     assert all(one not in made[:i] for i, one in enumerate(made))
 
 
