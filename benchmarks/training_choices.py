@@ -184,6 +184,8 @@ def main() -> None:
     choices, seeds, classes = args.choices.split(","), [int(s) for s in args.seeds.split(",")], args.classes.split(",")
     if unknown := [name for name in choices if name not in CHOICES]:
         raise SystemExit(f"unknown choice {unknown[0]!r}; there are {', '.join(CHOICES)}")
+    if args.out and "recipe" not in choices:
+        raise SystemExit(f"--out needs the choice recipe, whose runs are those of no network too; got {args.choices}")
     args.runs.mkdir(parents=True, exist_ok=True)
     same = {key: str(getattr(args, key)) for key in ("minutes", "size", "batch", "width", "critic_width")}
     same |= {"pack": args.pack.name, "classes": args.classes, "critic_first_steps": str(args.critic_first_steps)}

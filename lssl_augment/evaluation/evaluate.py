@@ -159,7 +159,7 @@ def evaluate(
     report["displacement"] = _displacement(landmarks, edits, test, names)
     ratio = _sharpness_ratio(edits)
     report["sharpness_ratio"] = _quartiles(ratio)
-    if len(getattr(getattr(engine, "attributes", None), "groups", ())) > 1:
+    if getattr(getattr(engine, "attributes", None), "poses_deg", ()):
         progress("poses")
         real = test.images, np.asarray(pack.yaw_deg)[real_rows]
         vectors = None if passes is None else known
@@ -197,8 +197,6 @@ def _add_poses(
         known: vectors of all faces of the split, where identity is told. real: test faces and their yaw.
     """
     poses = engine.attributes.poses_deg
-    if not poses:
-        return
     heads = turned_heads(engine, pack, edits, len(poses))
     same: list[float | None] = [None] * len(poses)
     if known is not None and embedder is not None:

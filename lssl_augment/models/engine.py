@@ -340,11 +340,10 @@ class ExpressionEngine:
         if pose is not None and yaw_deg is not None:
             raise DataError("give pose or yaw_deg, not both")
         if yaw_deg is not None:
-            most = float(max(poses))
-            known = yaw_deg[~yaw_deg.isnan()]
-            if yaw_deg.shape != (count,) or (len(known) and not (min(poses) <= known.min() and known.max() <= most)):
+            known, (least, most) = yaw_deg[~yaw_deg.isnan()], (min(poses), max(poses))
+            if yaw_deg.shape != (count,) or (len(known) and not (least <= known.min() and known.max() <= most)):
                 raise DataError(
-                    f"yaw_deg needs degrees from {min(poses)} to {max(poses)} for each of {count} rows, or NaN to keep "
+                    f"yaw_deg needs degrees from {least} to {most} for each of {count} rows, or NaN to keep "
                     f"it; got {yaw_deg.tolist()}"
                 )
             return yaw_deg.to(self.device, torch.float32)

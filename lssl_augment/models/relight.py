@@ -15,8 +15,8 @@ from torch import Tensor
 
 __all__ = ["LEVELS", "relight"]
 
-#: Brightness (98th percentile of luma, 0 to 255) that a face is brought to: in the middle of what ``faces/light.py``
-#: calls weak and dark; for normal light, what 95 of 100 press photographs (``lfw-expressions``) exceed.
+#: Brightness (98th percentile of luma, 0 to 255) that a face is brought to: well within what ``faces/light.py`` calls
+#: weak and dark; for normal light, what 95 of 100 press photographs (``lfw-expressions``) exceed.
 LEVELS: Mapping[str, float] = {"normal": 169.0, "weak": 82.0, "dark": 40.0}
 
 _LUMA = (0.299, 0.587, 0.114)

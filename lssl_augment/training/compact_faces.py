@@ -214,11 +214,13 @@ class CompactFaces:
 
         ``turned``: how their heads turn on the way; ``back``: it is the way back, ``dense`` are the turned ones.
         """
-        shapes = self.on_device[0]
-        if turned is None:
-            return carry(shapes, images, dense, dense, moved, None)
-        posed = turn_landmarks(shapes, dense, -turned.angle, self.size) if back else turned.dense
-        return carry(shapes, images, dense, posed, moved, turned.angle != 0)
+        rows = None if turned is None else turned.angle != 0
+        posed = self.unturned(dense, turned) if back or turned is None else turned.dense
+        return carry(self.on_device[0], images, dense, posed, moved, rows)
+
+    def unturned(self, dense: Tensor, turned: Turned | None) -> Tensor:
+        """Landmarks of heads that were turned, turned back."""
+        return dense if turned is None else turn_landmarks(self.on_device[0], dense, -turned.angle, self.size)
 
     def flow(self, dense: Tensor, moved: Tensor, turned: Turned | None) -> Tensor:
         """The flow of :meth:`carry` alone."""

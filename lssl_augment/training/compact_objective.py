@@ -257,11 +257,13 @@ class CompactObjective:
         """The edits turned into the photographs again."""
         net: Any = self.generator
         dense = part.real.dense
+        # Landmarks in bfloat16 would be off by half a pixel.
+        flow_back, carried = self.source.carry(edited, part.moved, dense, part.turned, back=True)
+        before = self.source.unturned(part.moved, part.turned)
         with self._autocast():
             again: Latent = net.encode(edited.contiguous(memory_format=torch.channels_last), part.side_moved)
-            flow_back, carried = self.source.carry(edited, part.moved, dense, part.turned, back=True)
             guess_back = self.source.on_device[1].guess(
-                carried, part.skin, dense, -part.change, part.donors, mouth_gap(part.moved),
+                carried, part.skin, dense, -part.change, part.donors, mouth_gap(before),
                 mouths=part.mouths,
             )
             back: CompactOutput = net.decode(again, part.y_real, part.side_real, flow_back, guess_back)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,14 @@ def test_table(script: dict[str, Any]) -> None:
     assert lines[2] == "| recipe | 2 | 100 ± 0 | 72.0 ± 2.8 | 1.50 ± 0.71 | 90.0 ± 0.0 | 0.50 ± 0.00 |"
     assert lines[3] == "| no network | 1 | 0 | 50.0 | 1.00 |  | 0.50 |"
     assert len(lines) == 4
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
+    script: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choices, message in (("lean", "--out needs the choice recipe"), ("recipe,none", "unknown choice 'none'")):
+        words = ["x.h5", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "o.json"), "--choices", choices]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
+        with pytest.raises(SystemExit, match=message):
+            script["main"]()
+    assert list(tmp_path.iterdir()) == []
