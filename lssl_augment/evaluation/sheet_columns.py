@@ -128,7 +128,8 @@ def _place(spec: AttributeSpec, name: str) -> int:
     group = name.split(" ")[0]
     hint = ""
     if group in ("pose", "light") and group not in spec.groups:
-        hint = f"; a generator that can is trained with --set attributes=expression,{group}"
+        preset = "--preset paper " if group == "light" else ""  # a compact generator has light without being trained so
+        hint = f"; a generator that can is trained with {preset}--set attributes=expression,{group}"
     raise DataError(f"these weights cannot make {name!r}; they can make: {', '.join(spec.names)}{hint}")
 
 

@@ -114,7 +114,7 @@ def target_vectors(
             if wanted is not None:
                 raise DataError(
                     f"these weights know {', '.join(spec.groups)} only, no {name}; "
-                    f"train with --set attributes=expression,{name}"
+                    f"train with --preset paper --set attributes=expression,{name}"
                 )
             continue
         place = spec.groups[name]

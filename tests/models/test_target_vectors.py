@@ -41,11 +41,15 @@ def test_a_target_keeps_what_it_does_not_change() -> None:
 @pytest.mark.parametrize(
     ("spec", "wanted", "message"),
     [
-        (PLAIN, {"pose": [0, 0]}, "know expression only, no pose; train with --set attributes=expression,pose"),
+        (
+            PLAIN,
+            {"pose": [0, 0]},
+            "know expression only, no pose; train with --preset paper --set attributes=expression,pose",
+        ),
         (
             POSED,
             {"light": [0, 0]},
-            "know expression, pose only, no light; train with --set attributes=expression,light",
+            "know expression, pose only, no light; train with --preset paper --set attributes=expression,light",
         ),
         (FULL, {"pose": [0, 4]}, r"pose needs one code of 0 to 3 for each of 2 rows, or -1 to keep it; got \[0, 4\]"),
         (FULL, {"light": [2, 0]}, r"light needs one code of 0 to 1 for each of 2 rows, or -1 to keep it; got \[2, 0\]"),
