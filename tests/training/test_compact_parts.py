@@ -181,6 +181,7 @@ def _enter(rank: int, folder: Path) -> None:
         # Two processes go on as one or the other way round: the parts stay the same.
         found["fit"] = fit_to_processes(compact_config(processes=1, accumulate=4)).accumulate
         torch.save(found, folder / f"{rank}.pt")
+        dist.barrier()  # gloo may abort where the other process is gone already
     finally:
         dist.destroy_process_group()
 

@@ -32,6 +32,7 @@ def _enter(rank: int, count: int, work: Any, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
     try:
         torch.save(work(folder), folder / f"{rank}.pt")
+        dist.barrier()  # gloo may abort where the other process is gone already
     finally:
         dist.destroy_process_group()
 
