@@ -8,20 +8,24 @@ import numpy as np
 
 from lssl_augment.errors import DataError
 
-__all__ = ["CROSS_FITTED_SUFFIX", "PRIOR_SUFFIX", "base_arm", "with_prior"]
+__all__ = ["CROSS_FITTED_SUFFIXES", "PRIOR_SUFFIX", "base_arm", "with_prior"]
 
 #: ``NAME-prior`` is the arm NAME of a benchmark with class chances put back.
 PRIOR_SUFFIX = "-prior"
-#: ``NAME-prior-cv`` is ``NAME-prior`` with the exponent of the other folds (``statistics.cross_fitting``).
-CROSS_FITTED_SUFFIX = f"{PRIOR_SUFFIX}-cv"
+#: ``NAME-prior-cv`` and ``NAME-prior-cv1`` are ``NAME`` with the exponent of the other folds
+#: (``statistics.cross_fitting``) → the plain accuracy that it may cost.
+CROSS_FITTED_SUFFIXES = {f"{PRIOR_SUFFIX}-cv": 0.0, f"{PRIOR_SUFFIX}-cv1": 0.01}
 
 
 def base_arm(arm: str) -> str:
-    """Name of the arm whose classifiers an arm uses: ``NAME`` of ``NAME-prior`` and ``NAME-prior-cv``, else its own.
+    """Name of the arm whose classifiers an arm uses: ``NAME`` of ``NAME-prior`` and ``NAME-prior-cv…``, else its own.
 
     The end of the name decides: an ablation may have the word elsewhere in its own.
     """
-    return arm.removesuffix(CROSS_FITTED_SUFFIX).removesuffix(PRIOR_SUFFIX)
+    for suffix in (*CROSS_FITTED_SUFFIXES, PRIOR_SUFFIX):
+        if arm.endswith(suffix):
+            return arm.removesuffix(suffix)
+    return arm
 
 
 def with_prior(probabilities: np.ndarray, counts: Sequence[int], exponent: float) -> np.ndarray:

@@ -58,6 +58,7 @@ def test_refused(counts: list[int], exponent: float, match: str) -> None:
         ("lssl", "lssl"),
         ("lssl-prior", "lssl"),
         ("lssl-shuffled-prior-cv", "lssl-shuffled"),
+        ("lssl-shuffled-prior-cv1", "lssl-shuffled"),
         ("lssl:no-prior-side", "lssl:no-prior-side"),
     ],
 )

@@ -117,7 +117,8 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
     """Train as the arm says, test on real faces."""
     protocol, train = setup.protocol, faces.train
     everything = tuple(range(len(setup.classes)))
-    wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
+    rare = (faces.rare or everything) if protocol.targets == "rare" else everything
+    wanted = everything if protocol.common_share else rare
     how: dict[str, Any] = {"balanced": arm.sampling in ("balanced", "emptied"), "power": arm.power}
     how |= {"augmented": arm.change == "ordinary", "change": _change(arm), "mix": _mix(arm)}
     synthetic: dict[str, int] = {}
@@ -134,14 +135,15 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
         check_subjects_apart(faces.test, table)
         check_apart(table.subjects.tolist(), faces.test.subjects.tolist(), "among the synthetic faces")
         if arm.shuffled:
-            table = shuffle_labels(table, cell.seed)
+            table = shuffle_labels(table, cell.seed, rare)
             notes.append("a control: the labels of the synthetic faces are shuffled")
         synthetic = {name: n for name, n in table.counts.items() if n}
         if protocol.worth > 0:
             made = [label for label in wanted if (table.labels == label).any()]
             how |= {"synthetic": StoredFaces(table, made), "shares": _shares(protocol, train, made)}
-            worth = f"{protocol.worth:g}"
-            notes.append(f"synthetic faces of a class with n real ones take {worth} / ({worth} + n) of its places")
+            take = f"{protocol.worth:g} / ({protocol.worth:g} + n) of its places"
+            take += f", and at least {protocol.common_share:g}" if protocol.common_share else ""
+            notes.append(f"synthetic faces of a class with n real ones take {take}")
         else:
             train = _joined(train, table)
     elif arm.extra == "loop":
@@ -245,21 +247,23 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
     from lssl_augment.transforms.augment import LSSLAugment
 
     bundle = load_model(generator.weights)
-    can = [setup.classes[label] for label in wanted if setup.classes[label] in bundle.vocabulary]
+    can = [label for label in wanted if setup.classes[label] in bundle.vocabulary]
+    shares = _shares(setup.protocol, faces.train, can)
+    # Classes are drawn alike, so the places of each are as many as its share says.
+    targets: dict[str | int, float] = {setup.classes[label]: share for label, share in shares.items()}
     large = _faces(setup, faces.fold, faces.regime, None).train
     large = replace(large, images=resize(large.images, bundle.face_size_px))
-    augment = LSSLAugment(p=1.0, targets=can, classes=setup.classes, weights=generator.weights, seed=0)
+    augment = LSSLAugment(p=1.0, targets=targets, classes=setup.classes, weights=generator.weights, seed=0)
     made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
-    labels = [setup.classes.index(name) for name in can]
-    return {"synthetic": made, "shares": _shares(setup.protocol, faces.train, labels)}
+    return {"synthetic": made, "shares": shares}
 
 
 def _shares(protocol: BenchmarkProtocol, train: FaceTable, labels: Sequence[int]) -> dict[int, float]:
     """Label → part of its places that synthetic faces take. Half where ``worth`` is 0: faces made in a loop cannot be
     put among the real ones, and arm ``emptied`` has none to count.
     """
-    real = list(train.counts.values())
-    return {label: protocol.worth / (protocol.worth + real[label]) or 0.5 for label in labels}
+    real, least = list(train.counts.values()), protocol.common_share
+    return {label: max(protocol.worth / (protocol.worth + real[label]), least) or 0.5 for label in labels}
 
 
 def _config(setup: CellSetup, seed: int) -> ClassifierConfig:
