@@ -73,13 +73,6 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     "batch; 0: put among the real ones. Default: as the protocol says.",
 )
 @click.option(
-    "--common-share",
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="0..1",
-    help="Least part of a class's places that synthetic faces take: above 0 they are made of the common classes too. "
-    "Default: as the protocol says.",
-)
-@click.option(
     "--weights",
     multiple=True,
     metavar="[GENERATOR=]NAME|PATH",
@@ -129,7 +122,6 @@ def benchmark_command(
     batch: int | None,
     targets: str | None,
     worth: float | None,
-    common_share: float | None,
     weights: tuple[str, ...],
     train_steps: int | None,
     train_hours: float | None,
@@ -162,7 +154,7 @@ def benchmark_command(
         raise click.UsageError("give --train-steps or --train-hours, not both")
     protocol = read_protocol(name)
     changes: dict[str, Any] = {"classifier": classifier, "face_size_px": size, "steps": steps, "batch": batch}
-    changes |= {"targets": targets, "worth": worth, "common_share": common_share}
+    changes |= {"targets": targets, "worth": worth}
     changes["sequence_settings"] = sequence_settings or None
     changes |= {"arms": _words(arms), "regimes": _words(regimes), "amounts": _numbers(amounts)}
     protocol = replace(protocol, **{key: value for key, value in changes.items() if value is not None})

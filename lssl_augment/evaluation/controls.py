@@ -7,7 +7,6 @@ say nothing about the label. What an arm gains beyond its controls is what its f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -26,9 +25,7 @@ def is_control(arm: str) -> bool:
     return base_arm(arm.partition(",")[0]).endswith(SHUFFLED_SUFFIX)
 
 
-def shuffle_labels(table: FaceTable, seed: int, among: Sequence[int]) -> FaceTable:
-    """The same faces, labels dealt out anew among those labelled as one of ``among``; as many of each as before."""
-    rows = torch.nonzero(torch.isin(table.labels, torch.tensor(list(among)))).flatten()
-    labels = table.labels.clone()
-    labels[rows] = labels[rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]]
-    return replace(table, labels=labels)
+def shuffle_labels(table: FaceTable, seed: int) -> FaceTable:
+    """The same faces, their labels dealt out among them anew; as many of each label as before."""
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))
+    return replace(table, labels=table.labels[order])

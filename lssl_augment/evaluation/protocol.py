@@ -35,8 +35,6 @@ class BenchmarkProtocol:
             share) or ``all``.
         worth: real faces that all synthetic faces of a class together stand for: of a class with n real ones they
             take worth / (worth + n) of the places in a batch. 0: they are put among the real ones and drawn alike.
-        common_share: least part of a class's places that synthetic faces take, in [0, 1); above 0 they are made of all
-            classes, so that a face being synthetic does not tell that its class is rare. Needs ``worth`` above 0.
         regimes: ``full``, ``share-P`` (P % of the training faces of each class), ``rare-N`` (N real faces in each
             rare class), ``yaw-D`` (faces turned by about D degrees to either side, in training and test).
         seeds: how many.
@@ -69,7 +67,6 @@ class BenchmarkProtocol:
     learning_rate: float = 1e-3
     targets: str = "all"
     worth: float = 0.0
-    common_share: float = 0.0
     seeds: int = 5
     key_frames: bool = False
     sequence_settings: tuple[str, ...] = ()
@@ -79,7 +76,6 @@ class BenchmarkProtocol:
             "task": (self.task in TASKS, f"one of {', '.join(TASKS)}"),
             "targets": (self.targets in ("rare", "all"), "rare or all"),
             "worth": (0 <= self.worth < math.inf, "0 or more faces"),
-            "common_share": (0 <= self.common_share < 1, "in [0, 1)"),
             "steps": (self.steps >= 1, "at least 1"),
             "least_steps": (self.least_steps >= 1, "at least 1"),
             "batch": (self.batch >= 2, "at least 2"),
@@ -92,11 +88,6 @@ class BenchmarkProtocol:
         for name, (fine, allowed) in checks.items():
             if not fine:
                 raise DataError(f"{name} of a benchmark must be {allowed}; got {getattr(self, name)!r}")
-        if self.common_share and not self.worth:
-            raise DataError(
-                f"common_share {self.common_share:g} is a part of places, and with worth 0 synthetic faces have none: "
-                "give a worth above 0"
-            )
         for regime in self.regimes:
             regime_parts(regime)
 

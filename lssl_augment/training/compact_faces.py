@@ -21,7 +21,8 @@ from lssl_augment.models.head_turn import carry, turn_landmarks, turned_flow, ya
 from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
-from lssl_augment.training.shapes import fit_expression_shapes
+from lssl_augment.training.shapes import CLEARLY_TOLD, fit_expression_shapes, stretch_donors
+from lssl_augment.training.strength import class_strengths
 from lssl_augment.training.textures import fit_expression_textures
 
 __all__ = ["CompactFaces", "KnownFaces", "Turned"]
@@ -82,7 +83,7 @@ class CompactFaces:
         self.num_classes = len(faces.vocabulary)
         neutral, subjects = faces.vocabulary.index("neutral"), np.asarray(faces.subjects)
         self.borrowed = borrowed_classes(faces)
-        self.shapes, donor_rows = fit_expression_shapes(
+        self.shapes, donor_rows, told = fit_expression_shapes(
             faces.dense,
             faces.labels,
             subjects,
@@ -92,24 +93,38 @@ class CompactFaces:
             further=faces.further,
             borrowed=self.borrowed,
         )
+        self._plain_donors, self.neutral = self.shapes.donors, neutral
         self._fit_rows()
-        self.textures = fit_expression_textures(
-            self.shapes,
-            faces.images,
-            faces.dense,
-            faces.labels,
-            self.expression,
-            donor_rows,
-            neutral,
-            seed=seed,
-            subjects=subjects,
-            further=faces.further,
-            borrowed=self.borrowed,
-        )
-        self.on_device = self.shapes.to(device), self.textures.to(device)
+        self._fit_textures(donor_rows, seed)
+        #: How many times as far as their photographs say the donors of each class go, ``(C,)``.
+        self.strengths = class_strengths(self, told, CLEARLY_TOLD, seed)
+        if (self.strengths != 1).any():
+            self.stretch(self.strengths)
+            self._fit_textures(donor_rows, seed)  # mouths are lent by how far donors open
         # How far photographs turn their heads, as far as the generator shall.
         yaw = head_yaw(self.dense) if poses_deg else np.zeros(0)
         self._yaws = yaw[np.abs(yaw) <= max(poses_deg, default=0)]
+
+    def stretch(self, strengths: np.ndarray) -> None:
+        """Let the donors of each class go so many times as far as they were fitted, ``(C,)``."""
+        self.shapes.donors = stretch_donors(self._plain_donors, self.shapes.donor_labels, self.neutral, strengths)
+
+    def _fit_textures(self, donor_rows: np.ndarray, seed: int) -> None:
+        faces = self.faces
+        self.textures = fit_expression_textures(
+            self.shapes,
+            faces.images,
+            self.dense,
+            faces.labels,
+            self.expression,
+            donor_rows,
+            self.neutral,
+            seed=seed,
+            subjects=np.asarray(faces.subjects),
+            further=faces.further,
+            borrowed=self.borrowed,
+        )
+        self.on_device = self.shapes.to(self.device), self.textures.to(self.device)
 
     def _fit_rows(self) -> None:
         """Expression and pose of every training face and of its mirror image, in the shape model's terms."""

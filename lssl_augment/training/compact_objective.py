@@ -306,7 +306,9 @@ class CompactObjective:
         }
         rough = ("shapes.donors", "textures.donor_mouths", "textures.donor_open", "textures.shading")  # half is enough
         exact = {name: v.dtype for name, v in shapes.items() if name not in rough}
-        return Release({**tensors, **shapes}, architecture, exact)
+        strengths = zip(self.faces.vocabulary.names, self.source.strengths.tolist(), strict=True)
+        further = {name: strength for name, strength in strengths if strength != 1}
+        return Release({**tensors, **shapes}, architecture, exact, {"donor_strengths": further} if further else {})
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: all that a step draws depends on (seed, step)."""

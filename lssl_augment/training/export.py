@@ -61,6 +61,7 @@ def export_generator(
         "objective": config.objective,
         "command": _without_folders(run.command()),
     }
+    training |= release.training
     if "init" in data:
         training["init"] = data["init"]
     card = {

@@ -36,6 +36,8 @@ class Release:
     architecture: Mapping[str, Any]
     #: Tensors to be stored in another type than half precision.
     dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    #: JSON-able, what the card should tell of the training beside the run's own data.
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

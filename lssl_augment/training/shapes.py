@@ -11,13 +11,13 @@ from torch import Tensor
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes, _procrustes
 
-__all__ = ["fit_expression_shapes", "typicality"]
+__all__ = ["CLEARLY_TOLD", "fit_expression_shapes", "stretch_donors", "typicality"]
 
 #: What a donor keeps of its difference from its class's mean; how far that mean goes, in class means; and how far
 #: beyond in the direction that stands out, in the median length of these.
 _OWN_SHARE, _CLEAR, _MARKED = 0.4, 1.3, 0.5
 #: Mean :func:`typicality` of a class up to which it goes all of that way, and from which only a share of it.
-_UNCLEAR, _TOLD, _TOLD_SHARE = 0.6, 0.7, 0.75
+_UNCLEAR, CLEARLY_TOLD, _TOLD_SHARE = 0.6, 0.7, 0.75
 
 
 def _ridge(inputs: np.ndarray, outputs: np.ndarray, strength: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def fit_expression_shapes(
     seed: int = 0,
     further: np.ndarray | None = None,
     borrowed: tuple[int, ...] = (),
-) -> tuple[ExpressionShapes, np.ndarray]:
+) -> tuple[ExpressionShapes, np.ndarray, np.ndarray]:
     """Fit the shape statistics and choose the donors.
 
     Args:
@@ -78,7 +78,7 @@ def fit_expression_shapes(
             other classes are what they would be without them.
 
     Returns:
-        The model, and the row of each of its donors, ``(D,)``.
+        The model, the row of each of its donors, ``(D,)``, and the mean :func:`typicality` of each class, ``(C,)``.
 
     Raises:
         DataError: when a class has fewer than eight usable faces.
@@ -176,7 +176,7 @@ def fit_expression_shapes(
         expression.numpy(), labels, index, own_means, neutral_cov, told, neutral, shown
     ).float()
     model.donor_labels = torch.from_numpy(labels[index].astype(np.int64))
-    return model, index
+    return model, index, told
 
 
 def _class_means(
@@ -251,12 +251,24 @@ def _clear_donors(
     relative = step @ vectors / np.sqrt(np.maximum(values, 1e-3 * values.mean())) @ vectors.T
     relative /= np.maximum(np.linalg.norm(relative, axis=1, keepdims=True), 1e-9)
     way = _CLEAR * step + _MARKED * np.median(far[shown]) * relative
-    way *= np.interp(told, [_UNCLEAR, _TOLD], [1.0, _TOLD_SHARE])[:, None]
+    way *= np.interp(told, [_UNCLEAR, CLEARLY_TOLD], [1.0, _TOLD_SHARE])[:, None]
     way[neutral] = 0.0
     for c in np.unique(own):
         rows = own == c
         out[rows] = base + way[c] + _OWN_SHARE * (out[rows] - out[rows].mean(0))
     return torch.from_numpy(out).contiguous()
+
+
+def stretch_donors(donors: Tensor, labels: Tensor, neutral: int, strengths: np.ndarray) -> Tensor:
+    """Donors ``(D, K)`` whose class means go so many times as far from the neutral one, ``(C,)``.
+
+    What each shows beside its class's mean stays.
+    """
+    out, base = donors.clone(), donors[labels == neutral].mean(0)
+    for c in np.flatnonzero(strengths != 1).tolist():
+        rows = labels == c
+        out[rows] += (float(strengths[c]) - 1) * (donors[rows].mean(0) - base)
+    return out
 
 
 def _groups(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:

@@ -52,7 +52,7 @@ def test_a_planted_expression_is_found(label: int) -> None:
 def test_donors_are_faces_of_their_class() -> None:
     objective = fitted()
     faces = drawn_faces()
-    _, index = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
+    _, index, _ = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
     assert np.array_equal(faces.labels[index], objective.shapes.donor_labels.numpy())
     assert len(np.unique(index)) == len(index)
     assert np.bincount(faces.labels[index]).min() >= 8
@@ -79,14 +79,14 @@ def test_donors_are_clearer_than_the_faces_they_come_from() -> None:
 
 def test_fitting_again_gives_the_same() -> None:
     faces = drawn_faces()
-    again, _ = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
+    again, _, _ = fit_expression_shapes(faces.dense, faces.labels, faces.subjects, len(NAMES), 0)
     for name, value in vars(fitted().shapes).items():
         assert torch.equal(getattr(again, name), value), name
 
 
 def test_fewer_donors_and_components() -> None:
     faces = drawn_faces()
-    shapes, index = fit_expression_shapes(
+    shapes, index, _ = fit_expression_shapes(
         faces.dense, faces.labels, faces.subjects, len(NAMES), 0, components=10, donors_per_class=9
     )
     assert len(index) == 27
@@ -96,7 +96,7 @@ def test_fewer_donors_and_components() -> None:
 def test_eight_faces_of_a_class_are_enough() -> None:
     faces = drawn_faces()
     few = np.concatenate([np.flatnonzero(faces.labels == label)[:8] for label in range(len(NAMES))])
-    shapes, index = fit_expression_shapes(faces.dense[few], faces.labels[few], faces.subjects[few], len(NAMES), 0)
+    shapes, index, _ = fit_expression_shapes(faces.dense[few], faces.labels[few], faces.subjects[few], len(NAMES), 0)
     assert len(shapes.basis) == 24  # no more components than faces
     assert len(index) == 24
     assert all(bool(value.isfinite().all()) for value in vars(shapes).values())

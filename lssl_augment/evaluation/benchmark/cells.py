@@ -117,8 +117,7 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
     """Train as the arm says, test on real faces."""
     protocol, train = setup.protocol, faces.train
     everything = tuple(range(len(setup.classes)))
-    rare = (faces.rare or everything) if protocol.targets == "rare" else everything
-    wanted = everything if protocol.common_share else rare
+    wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
     how: dict[str, Any] = {"balanced": arm.sampling in ("balanced", "emptied"), "power": arm.power}
     how |= {"augmented": arm.change == "ordinary", "change": _change(arm), "mix": _mix(arm)}
     synthetic: dict[str, int] = {}
@@ -135,15 +134,14 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
         check_subjects_apart(faces.test, table)
         check_apart(table.subjects.tolist(), faces.test.subjects.tolist(), "among the synthetic faces")
         if arm.shuffled:
-            table = shuffle_labels(table, cell.seed, rare)
+            table = shuffle_labels(table, cell.seed)
             notes.append("a control: the labels of the synthetic faces are shuffled")
         synthetic = {name: n for name, n in table.counts.items() if n}
         if protocol.worth > 0:
             made = [label for label in wanted if (table.labels == label).any()]
             how |= {"synthetic": StoredFaces(table, made), "shares": _shares(protocol, train, made)}
-            take = f"{protocol.worth:g} / ({protocol.worth:g} + n) of its places"
-            take += f", and at least {protocol.common_share:g}" if protocol.common_share else ""
-            notes.append(f"synthetic faces of a class with n real ones take {take}")
+            worth = f"{protocol.worth:g}"
+            notes.append(f"synthetic faces of a class with n real ones take {worth} / ({worth} + n) of its places")
         else:
             train = _joined(train, table)
     elif arm.extra == "loop":
@@ -262,8 +260,8 @@ def _shares(protocol: BenchmarkProtocol, train: FaceTable, labels: Sequence[int]
     """Label → part of its places that synthetic faces take. Half where ``worth`` is 0: faces made in a loop cannot be
     put among the real ones, and arm ``emptied`` has none to count.
     """
-    real, least = list(train.counts.values()), protocol.common_share
-    return {label: max(protocol.worth / (protocol.worth + real[label]), least) or 0.5 for label in labels}
+    real = list(train.counts.values())
+    return {label: protocol.worth / (protocol.worth + real[label]) or 0.5 for label in labels}
 
 
 def _config(setup: CellSetup, seed: int) -> ClassifierConfig:

@@ -45,8 +45,7 @@ def _identity(setup: CellSetup) -> dict[str, Any]:
     }
     values |= {"power": POWER, "prior": PRIOR, "face_box": [round(part, 4) for part in FACE_BOX]}
     values |= {"key_frames": p.key_frames, "sequence_settings": list(p.sequence_settings)}
-    values |= {"targets": p.targets, "worth": p.worth, "common_share": p.common_share}
-    values |= {"classes": list(setup.classes), "amounts": list(p.amounts)}
+    values |= {"targets": p.targets, "worth": p.worth, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes
     values |= {"weights": dict(w.weights), "train_steps": w.steps, "train_hours": w.hours, "min_score": w.min_score}
     values |= {"yaw": None if w.yaw is None else list(w.yaw)}

@@ -309,37 +309,6 @@ def test_controls_see_the_same_faces_without_what_they_say(tmp_path: Path) -> No
     assert "the best of" not in text.splitlines()[0]  # a control is not one of them
 
 
-def test_synthetic_faces_of_common_classes_take_their_share_and_controls_leave_them_alone(tmp_path: Path) -> None:
-    arms = ("balanced", "emptied", "lssl", "lssl-shuffled")
-    config = configured(
-        tmp_path, arms=arms, first_arms=(), wishes=TRAINED, regimes=("rare-3",), seeds=(1,), common_share=0.25
-    )
-    seen: list[dict[str, Any]] = []
-    with pytest.MonkeyPatch.context() as patch:
-
-        class Watched(BatchSource):
-            def __init__(self, table: Any, batch: int, **how: Any) -> None:
-                super().__init__(table, batch, **how)
-                seen.append(how)
-
-        patch.setattr("lssl_augment.evaluation.benchmark.cells.BatchSource", Watched)
-        assert run_benchmark(config).left_out == []
-    _, emptied, made, shuffled = seen
-    records = {r["arm"]: r for r in read_records(config.out)}
-    real = list(records["lssl"]["n_train"].values())
-    # Worth 25: rare classes of 3 faces as before, no class less than its quarter.
-    wanted = {label: max(25 / (25 + n), 0.25) for label, n in enumerate(real)}
-    assert emptied["emptied"] == made["shares"] == shuffled["shares"] == pytest.approx(wanted)
-    assert min(wanted.values()) < max(wanted.values())
-    assert set(records["lssl"]["n_synthetic"]) == set(BASIC5.names)
-    true, mixed = made["synthetic"]._table, shuffled["synthetic"]._table
-    rare = torch.isin(true.labels, torch.tensor([label for label, n in enumerate(real) if n == 3]))
-    assert 0 < int(rare.sum()) < len(rare)
-    assert torch.equal(true.labels[~rare], mixed.labels[~rare])
-    assert not torch.equal(true.labels[rare], mixed.labels[rare])
-    assert any(note.endswith("of its places, and at least 0.25") for note in records["lssl"]["notes"])
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_arm_that_fails_does_not_stop_the_others(tmp_path: Path, workers: int) -> None:
     # A `compact` generator needs dense landmarks, which this pack lacks.
@@ -385,9 +354,7 @@ def test_targets_and_worth_from_the_command_line(tmp_path: Path) -> None:
     assert (settings["targets"], settings["worth"]) == ("all", 0)
     with pytest.raises(DataError, match="other settings: targets"):
         run.invoke(benchmark_command, [*words, "--targets", "rare", "--worth", "0"], catch_exceptions=False)
-    with pytest.raises(DataError, match=r"common_share 0\.2 is a part of places, and with worth 0"):
-        run.invoke(benchmark_command, [*words, "--worth", "0", "--common-share", "0.2"], catch_exceptions=False)
-    for wrong in (["--worth", "-1"], ["--targets", "most"], ["--common-share", "1"]):
+    for wrong in (["--worth", "-1"], ["--targets", "most"]):
         assert run.invoke(benchmark_command, [*words, *wrong]).exit_code == 2
 
 

@@ -1,0 +1,158 @@
+"""Donors go as far as a classifier of photographs asks, and no further."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_further import joined
+from tiny_faces import SIZE_PX, compact_config, training_faces
+
+from lssl_augment.training import compact_faces, strength
+from lssl_augment.training.compact_faces import CompactFaces
+from lssl_augment.training.compact_objective import CompactObjective
+from lssl_augment.training.shapes import stretch_donors
+from lssl_augment.training.strength import STRENGTHS, choose_strength, class_strengths
+
+UNCLEAR = np.zeros(3)
+
+
+@pytest.fixture(scope="module")
+def source() -> CompactFaces:
+    return CompactFaces(training_faces(), SIZE_PX, 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("photographs", "edits", "wanted"),
+    [
+        (0.8, [0.8], 1.0),  # enough at once
+        (0.8, [0.5, 0.7, 0.8], 1.5),
+        (0.8, [0.5, 0.6, 0.7, 0.72, 0.74], 2.0),  # never enough, but always a gain
+        (0.8, [0.5, 0.6, 0.605], 1.25),  # the last step gains too little
+        (0.8, [0.5, 0.4], 1.0),
+        (0.0, [0.0], 1.0),
+    ],
+)
+def test_the_first_strength_that_is_enough(photographs: float, edits: list[float], wanted: float) -> None:
+    assert choose_strength(photographs, edits) == wanted
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=len(STRENGTHS)))
+def test_no_step_is_taken_that_gains_nothing(photographs: float, edits: list[float]) -> None:
+    chosen = STRENGTHS.index(choose_strength(photographs, edits))
+    way = edits[: chosen + 1]
+    assert all(b >= a + 0.01 for a, b in pairwise(way))
+    assert all(share < photographs for share in way[:-1])
+
+
+def test_stretched_donors_keep_what_is_their_own() -> None:
+    donors = torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 3.0], [6.0, 5.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    out = stretch_donors(donors, labels, 0, np.array([1.0, 2.0]))
+    # Neutral mean (1, 1), class mean (5, 4): by (4, 3) further.
+    assert out.tolist() == [[0, 1], [2, 1], [8, 6], [10, 8]]
+    assert torch.equal(stretch_donors(donors, labels, 0, np.ones(2)), donors)
+
+
+def shares_of(patch: pytest.MonkeyPatch, source: CompactFaces, answers: dict[int, dict[float, float]]) -> list[int]:
+    """Stand in for the adviser: class → strength (0: photographs) → share. Returns what it is asked of."""
+    asked: list[int] = []
+
+    def edits(_: CompactFaces, rows: np.ndarray, target: int, seed: int) -> Any:
+        moved = source.shapes.donors - source._plain_donors
+        rows_of = source.shapes.donor_labels == target
+        others = moved[~rows_of]
+        assert float(others.abs().max()) == 0  # one class at a time
+        return "edits", target, moved[rows_of]
+
+    def named(adviser: Any, images: Any, name: int) -> float:
+        if not isinstance(images, tuple):
+            asked.append(name)
+            return answers[name][0]
+        plain = source._plain_donors[source.shapes.donor_labels == name]
+        base = source._plain_donors[source.shapes.donor_labels == source.neutral].mean(0)
+        way = plain.mean(0) - base
+        far = 1 + float((images[2].mean(0) @ way) / (way @ way))
+        return answers[name][round(far, 2)]
+
+    patch.setattr(strength, "_LEAST", 1)
+    patch.setattr(strength, "_adviser", lambda *_: torch.nn.Identity())
+    patch.setattr(strength, "_edits", edits)
+    patch.setattr(strength, "_named", named)
+    return asked
+
+
+def test_each_class_is_asked_alone_and_donors_are_put_back(
+    source: CompactFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {1: {0: 0.5, 1.0: 0.6}, 2: {0: 0.8, 1.0: 0.3, 1.25: 0.5, 1.5: 0.81}}
+    asked = shares_of(monkeypatch, source, answers)
+    assert class_strengths(source, UNCLEAR, 0.7, 0).tolist() == [1, 1, 1.5]
+    assert asked == [1, 2]
+    assert torch.equal(source.shapes.donors, source._plain_donors)
+
+
+def test_clear_classes_and_small_ones_are_not_asked(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = shares_of(monkeypatch, source, {c: {0: 0.9, 1.0: 0.1, 1.25: 0.1} for c in range(3)})
+    assert class_strengths(source, np.array([0, 0.7, 0.69]), 0.7, 0).tolist() == [1] * 3
+    assert asked == [2]
+    monkeypatch.setattr(strength, "_LEAST", 57)
+    assert class_strengths(source, UNCLEAR, 0.7, 0).tolist() == [1] * 3
+    assert asked == [2]
+
+
+def test_a_real_adviser_looks_at_real_edits(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strength, "_LEAST", 1)
+    monkeypatch.setattr(strength, "_ADVISER_STEPS", 2)
+    monkeypatch.setattr(strength, "_SOURCES", 4)
+    first, again = (class_strengths(source, UNCLEAR, 0.7, 0) for _ in range(2))
+    assert first.tolist() == again.tolist()
+    assert set(first.tolist()) <= set(STRENGTHS)
+    assert first[source.neutral] == 1
+    assert torch.equal(source.shapes.donors, source._plain_donors)
+
+
+def test_edits_that_the_adviser_sees_show_the_strength(source: CompactFaces) -> None:
+    rows = np.flatnonzero(source.faces.labels == source.neutral)[:3]
+    plain = strength._edits(source, rows, 2, 0)
+    assert plain.shape == (3, 3, 64, 64)
+    assert torch.equal(strength._edits(source, rows, 2, 0), plain)
+    source.stretch(np.array([1, 1, 2.0]))
+    assert not torch.equal(strength._edits(source, rows, 2, 0), plain)
+    source.stretch(np.ones(3))
+    assert torch.equal(strength._edits(source, rows, 2, 0), plain)
+
+
+def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert source.strengths.tolist() == [1] * 3  # too few faces to ask
+    silent = CompactObjective(compact_config(), source.faces, source)
+    assert silent.release(silent.generator).training == {}
+    monkeypatch.setattr(compact_faces, "class_strengths", lambda *_: np.array([1, 1, 2.0]))
+    strong = CompactFaces(training_faces(), SIZE_PX, 0, torch.device("cpu"))
+    rows = strong.shapes.donor_labels == 2
+    assert torch.equal(strong.shapes.donors[~rows], source.shapes.donors[~rows])
+    base = source.shapes.donors[source.shapes.donor_labels == source.neutral].mean(0)
+    near, far = (float((s.shapes.donors[rows].mean(0) - base).norm()) for s in (source, strong))
+    assert far == pytest.approx(2 * near, rel=1e-4)
+    assert not torch.equal(strong.textures.donor_mouths, source.textures.donor_mouths)
+    loud = CompactObjective(compact_config(), strong.faces, strong)
+    assert loud.release(loud.generator).training == {"donor_strengths": {"surprise": 2.0}}
+
+
+def test_borrowed_classes_are_asked_of_the_faces_that_teach_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, seen = joined(), []
+
+    def ask(source: CompactFaces, rows: np.ndarray, asked: list[int], out: np.ndarray, seed: int) -> None:
+        further = np.unique(np.asarray(faces.further)[rows])
+        seen.append((np.unique(faces.labels[rows]).tolist(), further.tolist(), asked))
+
+    monkeypatch.setattr(strength, "_ask", ask)
+    source = CompactFaces(faces, SIZE_PX, 0, torch.device("cpu"))
+    seen.clear()
+    class_strengths(source, UNCLEAR, 0.7, 0)
+    assert seen == [([0, 2], [False], [2]), ([0, 1], [True], [1])]
