@@ -16,6 +16,10 @@ from lssl_augment.faces.expression_shapes import WARP_POINTS
 
 __all__ = ["border_anchors", "dense_flow", "point_field", "shape_flow", "warp_image"]
 
+#: Faces whose kernels a processor holds at once, 2 MB each: tensors of more than 32 MB are given back to the system
+#: after every operation, and getting them again takes longer than the arithmetic.
+_AT_ONCE = 4
+
 
 def border_anchors(size_px: int, per_side: int, device: torch.device | None = None) -> Tensor:
     """Points on the image border that stay put, shape ``(4·per_side, 2)``, in pixels."""
@@ -105,8 +109,12 @@ def _spline(
     axis = (torch.arange(grid_px, device=knots.device, dtype=torch.float32) + 0.5) * (size_px / grid_px) - 0.5
     ys, xs = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([xs, ys], dim=-1).reshape(1, -1, 2) / unit
-    near = torch.exp(torch.cdist(grid.expand(batch, -1, -1), knots) * (-1.0 / reach))
-    field = near @ weights
+    step = _AT_ONCE if knots.device.type == "cpu" else max(1, batch)
+    parts = [
+        torch.exp(torch.cdist(grid.expand(len(some), -1, -1), some) * (-1.0 / reach)) @ weight
+        for some, weight in zip(knots.split(step), weights.split(step), strict=True)
+    ]
+    field = torch.cat(parts)
     return field.transpose(1, 2).reshape(batch, values.shape[2], grid_px, grid_px)
 
 

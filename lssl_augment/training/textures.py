@@ -23,6 +23,8 @@ _FITS = 0.25
 #: So many faces of a class are believed half.
 _FEW = 40
 _EYE_WEIGHT = 0.15
+#: Pixels whose shading is fitted at once.
+_PIXELS = 1024
 _EYES = (
     [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
     [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
@@ -249,8 +251,8 @@ def _shading(
     smooth = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1).double()
     w = weight.flatten().double()
     gram = (smooth * w) @ smooth.T
-    flat = log.flatten(1).double()
-    flat = flat - (torch.linalg.solve(gram, (smooth * w) @ flat.T).T @ smooth)
+    flat = log.flatten(1)
+    light = torch.cat([torch.linalg.solve(gram, (smooth * w) @ some.double().T).T for some in flat.split(1024)])
     e = expression.double()
     own = np.ones(n, bool) if further is None else ~further
     person = torch.zeros(n, dtype=torch.int64)
@@ -258,18 +260,24 @@ def _shading(
         person[own] = torch.from_numpy(np.unique(subjects[own], return_inverse=True)[1])
     rows = torch.from_numpy(own)
     balance = _balance(labels[own], classes)
-    seen, told = (_within(part[rows], person[rows], balance) for part in (flat, e))
+    told = _within(e[rows], person[rows], balance)
     moment = (told * balance[:, None]).T @ told
     # A share of what the coefficients vary by in the faces that teach, so that fewer of them are believed less.
     penalty = ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
-    solved = torch.linalg.solve(moment + penalty, (told * balance[:, None]).T @ seen)
-    fields = _class_fields(seen - told @ solved, labels[own], person[rows], classes, neutral)
-    if not own.all():
-        left = flat[~rows] - e[~rows] @ solved
-        more = _class_fields(left, labels[~own], person[~rows], classes, neutral)
-        known = torch.from_numpy(np.isin(np.arange(classes), labels[own]))
-        fields = torch.where(known[:, None], fields, more)
-    return (torch.cat([solved, fields]).view(-1, side, side) * weight.double()).float()
+    known = torch.from_numpy(np.isin(np.arange(classes), labels[own]))
+    out = []
+    # Pixels have nothing to do with each other; all at once would take several times the memory of the faces.
+    for some, lit in zip(flat.split(_PIXELS, dim=1), smooth.split(_PIXELS, dim=1), strict=True):
+        part = some.double() - light @ lit
+        seen = _within(part[rows], person[rows], balance)
+        solved = torch.linalg.solve(moment + penalty, (told * balance[:, None]).T @ seen)
+        fields = _class_fields(seen - told @ solved, labels[own], person[rows], classes, neutral)
+        if not own.all():
+            left = part[~rows] - e[~rows] @ solved
+            more = _class_fields(left, labels[~own], person[~rows], classes, neutral)
+            fields = torch.where(known[:, None], fields, more)
+        out.append(torch.cat([solved, fields]))
+    return (torch.cat(out, dim=1).view(-1, side, side) * weight.double()).float()
 
 
 def _balance(labels: np.ndarray, classes: int) -> Tensor:

@@ -56,6 +56,15 @@ def test_the_flow_carries_points_onto_their_targets(seed: int, count: int) -> No
     assert float(edge.abs().max()) < float((source - target).abs().max())
 
 
+@pytest.mark.parametrize("batch", [1, 4, 9])
+def test_a_flow_does_not_depend_on_the_others_of_its_batch(batch: int) -> None:
+    source, target = scattered(9, batch, 0), scattered(9, batch, 1)
+    together = dense_flow(source, target, 64, grid_px=16)
+    alone = [dense_flow(source[i : i + 1], target[i : i + 1], 64, grid_px=16) for i in range(batch)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
+    assert dense_flow(source[:0], target[:0], 64, grid_px=16).shape == (0, 2, 16, 16)
+
+
 def test_a_dot_moves_where_its_point_moves() -> None:
     image = torch.zeros(1, 1, 64, 64)
     image[0, 0, 30, 20] = 1
