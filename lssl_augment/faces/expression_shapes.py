@@ -125,6 +125,8 @@ class ExpressionShapes:
         expression_gain: posterior maps ``(C + 1, K, K)``: expression = mean + gain @ (coefficients − mean).
         classifier: weights ``(C, K + 1)`` of a class-balanced logistic regression on coefficients (and 1).
         donors: expression coefficients of donor faces, ``(D, K)``; donor_labels: ``(D,)`` int64.
+        stretch: how much further donors of each class go than landmarks of photographs show, ``(C, K)``; None: no
+            further.
     """
 
     template: Tensor
@@ -136,10 +138,12 @@ class ExpressionShapes:
     classifier: Tensor
     donors: Tensor
     donor_labels: Tensor
+    stretch: Tensor | None = None
 
     def to(self, device: str | torch.device) -> ExpressionShapes:
         """A copy on a device."""
-        return ExpressionShapes(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ExpressionShapes(**{name: value.to(device) for name, value in held.items() if value is not None})
 
     @property
     def num_classes(self) -> int:
@@ -186,6 +190,14 @@ class ExpressionShapes:
         moved[:, _UPPER, 1] -= overlap
         moved[:, _LOWER, 1] += overlap
         return moved
+
+    def photographed(self, change: Tensor, shown: Tensor) -> Tensor:
+        """The change of coefficients ``(B, K)`` that landmarks of photographs of such faces would show.
+
+        ``shown``: how much of each class donors give to them, ``(B, C)``. What was learned from photographs beside their landmarks, such as shading, belongs to it: donors that are
+        stretched because landmarks show less than photographs are no darker and no brighter for it.
+        """
+        return change if self.stretch is None else change - shown @ self.stretch
 
     def opening(self, expression: Tensor, own: Tensor) -> Tensor:
         """How far a mouth should open, ``(B,)``, as :func:`mouth_gap`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 import torch
@@ -112,7 +112,8 @@ def _statistics(cls: type[T], tensors: dict[str, Tensor]) -> T | None:
     if not tensors:
         return None
     names = {f.name for f in fields(cls)}
-    if set(tensors) != names:
+    needed = {f.name for f in fields(cls) if f.default is MISSING}
+    if not needed <= set(tensors) <= names:
         raise DataError(f"{cls.__name__} must hold {', '.join(sorted(names))}; got {', '.join(sorted(tensors))}")
     return cls(**tensors)
 
@@ -144,6 +145,8 @@ def _check_statistics(
         "textures.donor_mouths": (d, m),
         "textures.donor_open": (d,),
     }
+    if shapes.stretch is not None:
+        wanted["shapes.stretch"] = (classes, k)
     for name, shape in wanted.items():
         owner, _, attribute = name.partition(".")
         found = tuple(getattr(shapes if owner == "shapes" else textures, attribute).shape)

@@ -300,6 +300,8 @@ class ExpressionEngine:
             # Between two mouths the inside is that of the more open one all the way, so that it does not jump.
             wider = (opened[ends] > opened[rows]) & (share[:, 0] > 0)
             rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
+        # Faces that keep their expression are not stretched.
+        asked = torch.where(kept, 0.0, y)
         shape, y = torch.where(kept, faces.expression, shape * amount), torch.where(kept, faces.classes, y)
         change = shape - faces.expression
         own_gap = mouth_gap(posed)
@@ -308,7 +310,7 @@ class ExpressionEngine:
         moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
         moved = torch.where(kept[..., None], posed, moved)
         flow, warped = carry(self._shapes, faces.faces, faces.dense, posed, moved, turned)
-        change = torch.cat([change, y - faces.classes], dim=1)
+        change = torch.cat([self._shapes.photographed(change, asked), y - faces.classes], dim=1)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]

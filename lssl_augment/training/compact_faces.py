@@ -21,7 +21,7 @@ from lssl_augment.models.head_turn import carry, turn_landmarks, turned_flow, ya
 from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
-from lssl_augment.training.shapes import CLEARLY_TOLD, fit_expression_shapes, stretch_donors
+from lssl_augment.training.shapes import CLEARLY_TOLD, fit_expression_shapes, stretch_of
 from lssl_augment.training.strength import class_strengths
 from lssl_augment.training.textures import fit_expression_textures
 
@@ -107,7 +107,10 @@ class CompactFaces:
 
     def stretch(self, strengths: np.ndarray) -> None:
         """Let the donors of each class go so many times as far as they were fitted, ``(C,)``."""
-        self.shapes.donors = stretch_donors(self._plain_donors, self.shapes.donor_labels, self.neutral, strengths)
+        for shapes in (self.shapes, self.on_device[0]):
+            stretch = stretch_of(self._plain_donors, self.shapes.donor_labels, self.neutral, strengths)
+            shapes.donors = (self._plain_donors + stretch[self.shapes.donor_labels]).to(shapes.donors.device)
+            shapes.stretch = stretch.to(shapes.donors.device) if bool(stretch.any()) else None
 
     def _fit_textures(self, donor_rows: np.ndarray, seed: int) -> None:
         faces = self.faces
@@ -206,7 +209,8 @@ class CompactFaces:
         rng: np.random.Generator,
         turned: Turned | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces with a donor's expression: landmarks, change of coefficients and class weights, rows of the donors.
+        """Faces with a donor's expression: landmarks, the change of coefficients and class weights that photographs of
+        it would show, rows of the donors.
 
         ``turned``: the heads after :meth:`turn`; None: they keep their pose.
         """
@@ -220,6 +224,7 @@ class CompactFaces:
         moved = shapes.displace(posed, back, change)
         moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(posed)))
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
+        change = shapes.photographed(change, shown)
         return moved, torch.cat([change, shown - faces.classes], dim=1), rows
 
     def carry(

@@ -297,7 +297,7 @@ class CompactObjective:
     def release(self, generator: nn.Module) -> Release:
         """Generator and shape statistics in one file."""
         tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
-        shapes = {f"shapes.{k}": v for k, v in vars(self.shapes).items()}
+        shapes = {f"shapes.{k}": v for k, v in vars(self.shapes).items() if v is not None}
         shapes |= {f"textures.{k}": v for k, v in vars(self.textures).items()}
         networks = self.config.networks
         architecture = {

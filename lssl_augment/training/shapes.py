@@ -11,7 +11,7 @@ from torch import Tensor
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes, _procrustes
 
-__all__ = ["CLEARLY_TOLD", "fit_expression_shapes", "stretch_donors", "typicality"]
+__all__ = ["CLEARLY_TOLD", "fit_expression_shapes", "stretch_of", "typicality"]
 
 #: What a donor keeps of its difference from its class's mean; how far that mean goes, in class means; and how far
 #: beyond in the direction that stands out, in the median length of these.
@@ -259,16 +259,14 @@ def _clear_donors(
     return torch.from_numpy(out).contiguous()
 
 
-def stretch_donors(donors: Tensor, labels: Tensor, neutral: int, strengths: np.ndarray) -> Tensor:
-    """Donors ``(D, K)`` whose class means go so many times as far from the neutral one, ``(C,)``.
+def stretch_of(donors: Tensor, labels: Tensor, neutral: int, strengths: np.ndarray) -> Tensor:
+    """What donors of each class need for its mean to go so many times as far from the neutral one, ``(C, K)``.
 
-    What each shows beside its class's mean stays.
+    Args:
+        donors: ``(D, K)``; labels: of them, ``(D,)``. strengths: ``(C,)``; what a class of 1 needs is exactly nothing.
     """
-    out, base = donors.clone(), donors[labels == neutral].mean(0)
-    for c in np.flatnonzero(strengths != 1).tolist():
-        rows = labels == c
-        out[rows] += (float(strengths[c]) - 1) * (donors[rows].mean(0) - base)
-    return out
+    base = donors[labels == neutral].mean(0)
+    return torch.stack([(float(k) - 1) * (donors[labels == c].mean(0) - base) for c, k in enumerate(strengths)])
 
 
 def _groups(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:

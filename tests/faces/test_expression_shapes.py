@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -165,6 +167,19 @@ def test_to_is_a_copy_with_the_same_numbers(shapes: ExpressionShapes) -> None:
     assert there is not shapes
     assert there.num_classes == len(NAMES)
     assert torch.equal(there.donors, shapes.donors)
+
+
+def test_what_photographs_would_show_of_stretched_donors(shapes: ExpressionShapes) -> None:
+    change, shown = torch.ones(2, len(shapes.basis)), torch.tensor([[0.0, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    assert shapes.photographed(change, shown) is change
+    stretched = replace(shapes, stretch=torch.zeros(3, len(shapes.basis)))
+    assert stretched.stretch is not None
+    stretched.stretch[2, 0] = 4.0
+    found = stretched.photographed(change, shown)
+    assert found[0, 0] == -1  # 1 less half of 4
+    assert torch.equal(found[0, 1:], change[0, 1:])
+    assert torch.equal(found[1], change[1])
+    assert torch.equal(stretched.to("cpu").stretch, stretched.stretch)  # type: ignore[arg-type]
 
 
 def test_class_weights_are_the_label_or_what_the_shape_says(shapes: ExpressionShapes) -> None:

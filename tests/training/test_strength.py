@@ -16,7 +16,7 @@ from tiny_faces import SIZE_PX, compact_config, training_faces
 from lssl_augment.training import compact_faces, strength
 from lssl_augment.training.compact_faces import CompactFaces
 from lssl_augment.training.compact_objective import CompactObjective
-from lssl_augment.training.shapes import stretch_donors
+from lssl_augment.training.shapes import stretch_of
 from lssl_augment.training.strength import STRENGTHS, choose_strength, class_strengths
 
 UNCLEAR = np.zeros(3)
@@ -50,13 +50,12 @@ def test_no_step_is_taken_that_gains_nothing(photographs: float, edits: list[flo
     assert all(share < photographs for share in way[:-1])
 
 
-def test_stretched_donors_keep_what_is_their_own() -> None:
+def test_what_a_class_is_stretched_by() -> None:
     donors = torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 3.0], [6.0, 5.0]])
     labels = torch.tensor([0, 0, 1, 1])
-    out = stretch_donors(donors, labels, 0, np.array([1.0, 2.0]))
-    # Neutral mean (1, 1), class mean (5, 4): by (4, 3) further.
-    assert out.tolist() == [[0, 1], [2, 1], [8, 6], [10, 8]]
-    assert torch.equal(stretch_donors(donors, labels, 0, np.ones(2)), donors)
+    # Neutral mean (1, 1), class mean (5, 4).
+    assert stretch_of(donors, labels, 0, np.array([1.0, 1.5])).tolist() == [[0, 0], [2, 1.5]]
+    assert not stretch_of(donors, labels, 0, np.ones(2)).any()
 
 
 def shares_of(patch: pytest.MonkeyPatch, source: CompactFaces, answers: dict[int, dict[float, float]]) -> list[int]:
