@@ -194,8 +194,9 @@ class ExpressionShapes:
     def photographed(self, change: Tensor, shown: Tensor) -> Tensor:
         """The change of coefficients ``(B, K)`` that landmarks of photographs of such faces would show.
 
-        ``shown``: how much of each class donors give to them, ``(B, C)``. What was learned from photographs beside their landmarks, such as shading, belongs to it: donors that are
-        stretched because landmarks show less than photographs are no darker and no brighter for it.
+        ``shown``: how much of each class donors give to them, ``(B, C)``. What was learned from photographs beside
+        their landmarks, such as shading, belongs to it: donors that are stretched because landmarks show less than
+        photographs are no darker and no brighter for it.
         """
         return change if self.stretch is None else change - shown @ self.stretch
 

@@ -114,7 +114,8 @@ def _adviser(source: CompactFaces, rows: np.ndarray, present: np.ndarray, seed: 
     table = FaceTable(images, labels, np.asarray(faces.subjects)[rows], names)
     config = ClassifierConfig(name="resnet18", steps=_ADVISER_STEPS, seed=seed, face_size_px=_ADVISER_PX)
     batches = BatchSource(table, _ADVISER_BATCH, balanced=True, augmented=True)
-    return train_classifier(batches, len(names), config, source.device)
+    # On the processor: a run that is resumed, and every process of one, must find the same strengths.
+    return train_classifier(batches, len(names), config, "cpu")
 
 
 def _cut(images: np.ndarray) -> Tensor:

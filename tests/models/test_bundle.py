@@ -51,13 +51,28 @@ def test_a_release_comes_back(released: Path) -> None:
     assert bundle.textures is not None
     before = fitted()
     # Statistics are exact; only donors and shading, of which there is much, are stored in half precision.
+    assert bundle.shapes.stretch is None  # files do not hold what is not there
     for name, value in [*vars(before.shapes).items(), *vars(before.textures).items()]:
+        if value is None:
+            continue
         found = getattr(bundle.shapes, name, None) if hasattr(bundle.shapes, name) else getattr(bundle.textures, name)
         assert found.dtype == value.dtype
         if value.is_floating_point() and ("donor" in name or name == "shading"):
             torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-3)
         else:
             assert torch.equal(found, value), name
+
+
+def test_what_donors_are_stretched_by_comes_back(released: Path, tmp_path: Path) -> None:
+    tensors, card = read_weights(released, "generator")
+    classes, components = len(NAMES), len(tensors["shapes.basis"])
+    stretch = torch.arange(float(classes * components)).view(classes, components)
+    floats = {name: t.dtype for name, t in tensors.items()} | {"shapes.stretch": torch.float32}
+    path = write_weights(tmp_path / "far.safetensors", {**tensors, "shapes.stretch": stretch}, card, dtypes=floats)
+    shapes = load_model(path).shapes
+    assert shapes is not None
+    assert shapes.stretch is not None
+    assert torch.equal(shapes.stretch, stretch)
 
 
 def test_a_card_says_which_attributes_it_was_trained_with(tmp_path: Path) -> None:
@@ -129,6 +144,10 @@ TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
     "a statistic of another shape": (
         lambda t: t.update({"shapes.template": torch.zeros(68, 3)}),
         r"shapes.template must have shape \(478, 3\); got \(68, 3\)",
+    ),
+    "a stretch of another shape": (
+        lambda t: t.update({"shapes.stretch": torch.zeros(1, 2)}),
+        "shapes.stretch must have shape",
     ),
     "a class without donors": (
         lambda t: t.update({"shapes.donor_labels": t["shapes.donor_labels"].clamp(max=1)}),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_faces import NAMES, SIZE_PX, as_tensors, compact_bundle, drawn_faces
+from tiny_faces import NAMES, SIZE_PX, as_tensors, compact_bundle, drawn_faces, posed_bundle
 
 from lssl_augment.attributes import Vocabulary
 from lssl_augment.errors import DataError
@@ -112,6 +113,24 @@ def test_an_intensity_of_nothing_does_not_depend_on_the_seed(engine: ExpressionE
     faces = encoded.select(torch.tensor([0]))
     first = engine.edit(faces, *plan((0, 0.0, 1)))
     torch.testing.assert_close(first, engine.edit(faces, *plan((0, 0.0, 2))), atol=1e-5, rtol=0)
+
+
+def test_stretched_donors_change_the_shading_of_their_own_class_alone() -> None:
+    bundle = posed_bundle(-15, 0, 15)
+    assert bundle.shapes is not None
+    stretch = torch.zeros(len(NAMES), len(bundle.shapes.basis))
+    stretch[2] = bundle.shapes.donors[bundle.shapes.donor_labels == 2].mean(0)
+    stretched = replace(bundle, shapes=replace(bundle.shapes, stretch=stretch))
+    images, dense, labels = as_tensors([2, 2, 2, 0])  # a surprised source, a face at rest
+    assert labels.tolist() == [2, 2, 2, 0]
+    wanted = plan((2, 1.0, 1), (1, 1.0, 2), (-1, 1.0, 3), (2, 0.0, 4))
+    before, after = (
+        engine.edit(engine.encode(images, dense, labels), *wanted)
+        for engine in (ExpressionEngine(b, precision="fp32") for b in (bundle, stretched))
+    )
+    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    # Kept, other and absent expressions are what they were.
+    assert same == [False, True, True, True]
 
 
 def test_bf16_is_close_to_float32(engine: ExpressionEngine, encoded: EncodedFaces) -> None:
