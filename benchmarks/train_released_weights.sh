@@ -32,3 +32,7 @@ cp "$out"/runs/00000-*/weights/compact-128.json "$out/lfw-128.json"
 # Seven expressions: the network of lfw-128, statistics of both data sets; fear and disgust come from FER2013.
 lssl-augment train "$out/lfw.h5" --further "$out/fer2013.h5" --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set attributes=expression,signed-pose:30
+
+# Seven expressions of small grey faces: the same network, statistics of FER2013 alone.
+lssl-augment train "$out/fer2013.h5" --preset compact --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
+    --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set attributes=expression,signed-pose:30
