@@ -284,6 +284,31 @@ def test_synthetic_faces_take_fewer_places_of_a_class_with_more_real_ones(tmp_pa
     assert any("take 25 / (25 + n) of its places" in note for note in record["notes"])
 
 
+def test_faces_made_while_training_are_of_the_classes_whose_places_they_take(tmp_path: Path) -> None:
+    from lssl_augment.transforms import augment
+
+    asked: list[dict[str, float]] = []
+    shares: list[dict[int, float]] = []
+    config = configured(tmp_path, arms=("lssl-loop",), first_arms=(), wishes=TRAINED, targets="all")
+    with pytest.MonkeyPatch.context() as patch:
+
+        class Asked(augment.LSSLAugment):
+            def __init__(self, *args: Any, **how: Any) -> None:
+                asked.append(how["targets"])
+                super().__init__(*args, **how)
+
+        class Watched(BatchSource):
+            def __init__(self, table: Any, batch: int, **how: Any) -> None:
+                shares.append(how["shares"])
+                super().__init__(table, batch, **how)
+
+        patch.setattr("lssl_augment.transforms.augment.LSSLAugment", Asked)
+        patch.setattr("lssl_augment.evaluation.benchmark.cells.BatchSource", Watched)
+        assert run_benchmark(config).left_out == []
+    assert asked == [{BASIC5.names[label]: share for label, share in shares[0].items()}]
+    assert len(set(asked[0].values())) == 2  # neutral has more real faces, and fewer places go to synthetic ones
+
+
 def test_controls_see_the_same_faces_without_what_they_say(tmp_path: Path) -> None:
     arms = ("balanced", "emptied", "lssl", "lssl-shuffled")
     config = configured(tmp_path, arms=arms, first_arms=(), wishes=TRAINED, regimes=("rare-3",), seeds=(1,))
