@@ -80,7 +80,7 @@ def _ask(source: CompactFaces, rows: np.ndarray, asked: list[int], out: np.ndarr
     splits = GroupShuffleSplit(1, test_size=_ASIDE, random_state=seed)
     known, aside = (rows[part] for part in next(splits.split(rows, groups=subjects)))
     present = np.unique(labels[known])
-    asked = [c for c in asked if c in present and (labels[aside] == c).sum() >= _LEAST]
+    asked = [c for c in asked if c in present and _LEAST <= (labels[aside] == c).sum() < len(aside)]
     if not asked:
         return
     rng = np.random.default_rng(seed)
