@@ -107,10 +107,11 @@ class CompactFaces:
 
     def stretch(self, strengths: np.ndarray) -> None:
         """Let the donors of each class go so many times as far as they were fitted, ``(C,)``."""
-        for shapes in (self.shapes, self.on_device[0]):
-            stretch = stretch_of(self._plain_donors, self.shapes.donor_labels, self.neutral, strengths)
-            shapes.donors = (self._plain_donors + stretch[self.shapes.donor_labels]).to(shapes.donors.device)
-            shapes.stretch = stretch.to(shapes.donors.device) if bool(stretch.any()) else None
+        stretch = stretch_of(self._plain_donors, self.shapes.donor_labels, self.neutral, strengths)
+        donors = self._plain_donors + stretch[self.shapes.donor_labels]
+        for shapes, device in ((self.shapes, "cpu"), (self.on_device[0], self.device)):
+            shapes.donors = donors.to(device)
+            shapes.stretch = stretch.to(device) if bool(stretch.any()) else None
 
     def _fit_textures(self, donor_rows: np.ndarray, seed: int) -> None:
         faces = self.faces

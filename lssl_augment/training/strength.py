@@ -134,12 +134,13 @@ def _named(adviser: torch.nn.Module, images: Tensor, label: int) -> float:
 @torch.no_grad()
 def _edits(source: CompactFaces, rows: np.ndarray, target: int, seed: int) -> Tensor:
     """First guesses of faces turned into a class, as the adviser sees them; the same donors at every strength."""
+    from lssl_augment.synthesis.making import to_uint8
+
     rng, out = np.random.default_rng(seed), []
     for part in np.array_split(rows, -(-len(rows) // _BATCH)):
         faces = source.load(part, np.zeros(len(part), bool))
         moved, change, donors = source.move(faces, np.full(len(part), target), np.ones(len(part)), rng)
         carried = source.carry(faces.images, faces.dense, moved)[1]
         guess = source.dress(faces, carried, moved, change, donors, None)
-        whole = ((guess.cpu() + 1) * 127.5).round().clamp(0, 255).byte()
-        out.append(_cut(whole.permute(0, 2, 3, 1).numpy()))
+        out.append(_cut(to_uint8(guess)))
     return torch.cat(out)
