@@ -13,6 +13,7 @@ from lssl_augment.errors import TrainingError
 from lssl_augment.evaluation.classifiers.config import ClassifierConfig
 from lssl_augment.evaluation.classifiers.networks import build_network
 from lssl_augment.evaluation.classifiers.precision import uses_bf16
+from lssl_augment.evaluation.classifiers.replay import ReplayedStep
 from lssl_augment.evaluation.classifiers.rng import forked_rng
 
 __all__ = ["NextBatch", "predict", "train_classifier"]
@@ -55,27 +56,43 @@ def train_classifier(
     model = model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
+    graphed = device.type == "cuda" and not config.name.startswith("timm:")  # whose networks may do anything
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate,
+        lr=torch.tensor(config.learning_rate, device=device) if graphed else config.learning_rate,
         fused=True,
+        capturable=graphed,
     )
     bf16 = uses_bf16(config.precision, device)
     own = torch.Generator().manual_seed(config.seed)
+
+    def step_of(images: Tensor, labels: Tensor) -> Tensor:
+        # No weight is used twice in a step, so keeping converted ones would gain nothing.
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    replayed = ReplayedStep(step_of, device) if graphed else None
     # Dropout knows only the global generators.
     with forked_rng(config.seed, device), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         for step in range(config.steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _schedule(step / config.steps, config.warmup)
+                rate = config.learning_rate * _schedule(step / config.steps, config.warmup)
+                if graphed:
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
             images, labels = next_batch(own)
-            images = images.to(device).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=config.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            value = float(loss.detach())
+            if replayed is not None:
+                loss = replayed(images, labels)
+            else:
+                there = images.to(device).contiguous(memory_format=torch.channels_last)
+                loss = step_of(there, labels.to(device))
+            value = float(loss)
             if not math.isfinite(value):
                 raise TrainingError(f"the classifier's loss is {value} at step {step + 1}; lower the learning rate")
             if on_step is not None:
