@@ -58,8 +58,8 @@ def test_a_step_of_compact_loses_what_it_loses_on_the_cpu(attributes: tuple[str,
     assert all(bool(torch.isfinite(v.float()).all()) for v in weights.values())
 
 
-def test_bfloat16_trains(device: str = DEVICE) -> None:
-    there, _ = first_step(device, precision="bf16")
+def test_bfloat16_trains() -> None:
+    there, _ = first_step(DEVICE, precision="bf16")
     here, _ = first_step("cpu")
     assert there == pytest.approx(here, rel=0.15, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""A training step recorded once and replayed: on a GPU a small network waits for its launches, not for its arithmetic."""
+"""A training step recorded once and replayed: on a GPU a small network waits for launches, not for arithmetic."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class ReplayedStep:
             self._images = images.to(self._device).contiguous(memory_format=torch.channels_last)
             self._labels = labels.to(self._device)
         self._calls += 1
-        if images.shape != self._images.shape or labels.shape != self._labels.shape or labels.dtype != self._labels.dtype:
+        alike = images.shape == self._images.shape and labels.shape == self._labels.shape
+        if not alike or labels.dtype != self._labels.dtype:
             there = images.to(self._device).contiguous(memory_format=torch.channels_last)
             return self._beside(there, labels.to(self._device))
         self._images.copy_(images)
