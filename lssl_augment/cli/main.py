@@ -13,6 +13,7 @@ import click
 
 from lssl_augment._version import __version__
 from lssl_augment.cli.errors import DEBUG_VARIABLE, run_command
+from lssl_augment.memory import keep_memory
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -70,5 +71,6 @@ def cli(debug: bool) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the ``lssl-augment`` script: run a command and exit with its status."""
     arguments = list(sys.argv[1:] if args is None else args)
+    keep_memory()
     debug = True if "--debug" in arguments else None
     sys.exit(run_command(lambda: cli.main(arguments, "lssl-augment", standalone_mode=False), debug=debug))

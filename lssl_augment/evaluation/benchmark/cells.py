@@ -34,11 +34,41 @@ from lssl_augment.evaluation.statistics.cell_metrics import measure
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.files import whole_file
 
-__all__ = ["Cell", "CellSetup", "base_of", "derived_record", "run_cell"]
+__all__ = [
+    "Cell",
+    "CellSetup",
+    "Drawn",
+    "Result",
+    "base_of",
+    "cell_faces",
+    "classifier_config",
+    "derived_record",
+    "draw_batches",
+    "finish_cell",
+    "run_cell",
+    "tested",
+]
 
 
 @dataclass(frozen=True, eq=False)
-class _Result:
+class Drawn:
+    """What a classifier of single faces is trained on.
+
+    Args:
+        batches: draws them. synthetic: stored synthetic faces by class. generator: of synthetic faces, if any.
+        notes: for the record.
+    """
+
+    batches: BatchSource
+    synthetic: dict[str, int]
+    generator: Generator | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a trained classifier said of which faces, and what goes into the record beside it."""
+
     probabilities: np.ndarray
     test: FaceTable
     files: np.ndarray
@@ -57,9 +87,13 @@ def run_cell(setup: CellSetup, cell: Cell) -> dict[str, Any]:
     if arm.sequences:
         return run_sequence_cell(setup, cell)
     begin = time.perf_counter()
-    faces = _faces(setup, cell.fold, cell.regime, setup.protocol.face_size_px)
+    faces = cell_faces(setup, cell.fold, cell.regime, setup.protocol.face_size_px)
     run = _judge if setup.protocol.task == "judge" else _classify
-    result = run(setup, cell, arm, faces)
+    return finish_cell(setup, cell, faces, run(setup, cell, arm, faces), time.perf_counter() - begin)
+
+
+def finish_cell(setup: CellSetup, cell: Cell, faces: FoldFaces, result: Result, seconds: float) -> dict[str, Any]:
+    """Store the predictions of a cell of single faces; returns its record."""
     labels = result.test.labels.numpy()
     predictions = Path("cells") / f"{cell.name}.npz"
     save_predictions(
@@ -76,7 +110,7 @@ def run_cell(setup: CellSetup, cell: Cell) -> dict[str, Any]:
         n_synthetic=result.synthetic,
         n_test=result.test.counts,
         steps=setup.protocol.steps,
-        seconds=time.perf_counter() - begin,
+        seconds=seconds,
         measured=measure(labels, result.probabilities, setup.classes),
         predictions=predictions,
         generator=result.generator,
@@ -113,8 +147,21 @@ def derived_record(setup: CellSetup, cell: Cell, base: dict[str, Any]) -> dict[s
     }
 
 
-def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
+def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> Result:
     """Train as the arm says, test on real faces."""
+    drawn = draw_batches(setup, cell, arm, faces)
+    config = classifier_config(setup, cell.seed)
+    model = train_classifier(drawn.batches, len(setup.classes), config, setup.device)
+    return tested(drawn, faces, predict(model, faces.test.images).numpy())
+
+
+def tested(drawn: Drawn, faces: FoldFaces, probabilities: np.ndarray) -> Result:
+    """The result of a classifier that was trained on what was drawn."""
+    return Result(probabilities, faces.test, faces.test_files, drawn.synthetic, drawn.generator, drawn.notes)
+
+
+def draw_batches(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> Drawn:
+    """The batches of an arm of single faces; synthetic faces are made by the first cell that needs them."""
     protocol, train = setup.protocol, faces.train
     everything = tuple(range(len(setup.classes)))
     wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
@@ -148,13 +195,10 @@ def _classify(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Resu
         generator = _generator(setup, arm, faces, cell)
         how |= _loop(setup, generator, faces, wanted)
         notes = [*generator.notes, "synthetic faces were made while training"]
-    batches = BatchSource(train, protocol.batch, **how)
-    model = train_classifier(batches, len(setup.classes), _config(setup, cell.seed), setup.device)
-    probabilities = predict(model, faces.test.images).numpy()
-    return _Result(probabilities, faces.test, faces.test_files, synthetic, generator, tuple(notes))
+    return Drawn(BatchSource(train, protocol.batch, **how), synthetic, generator, tuple(notes))
 
 
-def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
+def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> Result:
     """A judge trained on real faces names real test faces, or faces generated from the test people."""
     from safetensors.torch import load_file, save_file
 
@@ -166,19 +210,19 @@ def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> _Result:
         model = model.to(setup.device).eval()
     else:
         batches = BatchSource(faces.train, protocol.batch, balanced=True, augmented=True)
-        model = train_classifier(batches, len(setup.classes), _config(setup, cell.seed), setup.device)
+        model = train_classifier(batches, len(setup.classes), classifier_config(setup, cell.seed), setup.device)
         with whole_file(path) as file:
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
     if not arm.generator:
         probabilities = predict(model, faces.test.images).numpy()
-        return _Result(probabilities, faces.test, faces.test_files, {}, None, ("judge on real test faces",))
+        return Result(probabilities, faces.test, faces.test_files, {}, None, ("judge on real test faces",))
     everything = tuple(range(len(setup.classes)))
     generator, table, notes = _stored(setup, arm, faces, cell, everything, TEST)
     check_subjects_apart(table, faces.train)
     files = np.array([f"generated-{i:06d}" for i in range(len(table))])
     notes = ["judge on faces generated from the test people; labels are the targets", *notes]
     synthetic = {name: n for name, n in table.counts.items() if n}
-    return _Result(predict(model, table.images).numpy(), table, files, synthetic, generator, tuple(notes))
+    return Result(predict(model, table.images).numpy(), table, files, synthetic, generator, tuple(notes))
 
 
 def _stored(
@@ -249,7 +293,7 @@ def _loop(setup: CellSetup, generator: Generator, faces: FoldFaces, wanted: tupl
     shares = _shares(setup.protocol, faces.train, can)
     # Classes are drawn alike, so the places of each are as many as its share says.
     targets: dict[str | int, float] = {setup.classes[label]: share for label, share in shares.items()}
-    large = _faces(setup, faces.fold, faces.regime, None).train
+    large = cell_faces(setup, faces.fold, faces.regime, None).train
     large = replace(large, images=resize(large.images, bundle.face_size_px))
     augment = LSSLAugment(p=1.0, targets=targets, classes=setup.classes, weights=generator.weights, seed=0)
     made = AugmentedFaces(large, augment, setup.protocol.face_size_px)
@@ -264,7 +308,8 @@ def _shares(protocol: BenchmarkProtocol, train: FaceTable, labels: Sequence[int]
     return {label: protocol.worth / (protocol.worth + real[label]) or 0.5 for label in labels}
 
 
-def _config(setup: CellSetup, seed: int) -> ClassifierConfig:
+def classifier_config(setup: CellSetup, seed: int) -> ClassifierConfig:
+    """How the classifiers of a run are trained."""
     protocol = setup.protocol
     return ClassifierConfig(
         name=protocol.classifier,
@@ -301,7 +346,8 @@ def _joined(real: FaceTable, made: FaceTable) -> FaceTable:
     )
 
 
-def _faces(setup: CellSetup, fold: int, regime: str, cut_px: int | None) -> FoldFaces:
+def cell_faces(setup: CellSetup, fold: int, regime: str, cut_px: int | None) -> FoldFaces:
+    """Faces of a fold, read once for cells that follow each other."""
     key = setup.pack, setup.splits, fold, regime, setup.classes, cut_px, setup.protocol.key_frames
     return _read_faces(*key)
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
 
-import torch
-
 from lssl_augment.errors import LeakageError, LSSLError
 from lssl_augment.evaluation.benchmark.cells import base_of, derived_record, run_cell
+from lssl_augment.evaluation.benchmark.one_gpu import share_one_gpu, shares_a_gpu
 from lssl_augment.evaluation.benchmark.records import append_record, read_records
 from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_of
+from lssl_augment.evaluation.benchmark.workers import begin_work
 
 __all__ = ["Progress", "run_cells"]
 
@@ -66,7 +65,7 @@ def run_cells(
             failed.append(words)
         for rest in (queue, derived):
             rest[:] = [c for c in rest if _group(base_of(c) or c) != _group(cell)]
-        if not queue and not ran and not running:
+        if not queue and not ran and not running and not sharing:
             raise error
 
     def late() -> bool:
@@ -74,6 +73,31 @@ def run_cells(
         return deadline is not None and longest > 0 and time.monotonic() + longest > deadline
 
     running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}
+    sharing: set[Cell] = set()
+
+    def next_sharing() -> Cell | None:
+        cell = None if late() else next((c for c in queue if shares_a_gpu(setup, c, workers)), None)
+        if cell is not None:
+            queue.remove(cell)
+            sharing.add(cell)
+        return cell
+
+    def ended(cell: Cell, record: dict[str, Any], seconds: float) -> None:
+        nonlocal longest
+        longest = seconds
+        sharing.remove(cell)
+        keep(record, cell)
+        follow(record)
+
+    def could_not(cell: Cell, error: LSSLError) -> None:
+        if isinstance(error, LeakageError):
+            raise error
+        sharing.remove(cell)
+        give_up(cell, error)
+
+    if any(shares_a_gpu(setup, cell, workers) for cell in queue):
+        share_one_gpu(setup, workers, next_sharing, ended, could_not)
+        workers = 1  # what is left would only wait for the same GPU
     if workers == 1:
         while queue and not late():
             cell, begin = queue.pop(0), time.monotonic()
@@ -91,7 +115,7 @@ def run_cells(
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin_work, initargs=(threads, os.getpid())
+        workers, mp_context=context, initializer=begin_work, initargs=(threads, os.getpid())
     ) as pool:
         try:
             while running or (queue and not late()):
@@ -120,15 +144,3 @@ def run_cells(
 
 def _group(cell: Cell) -> tuple[str, str, int]:
     return cell.arm, cell.regime, cell.fold
-
-
-def _begin_work(threads: int, parent: int) -> None:
-    """In a worker: its share of threads, and an end when the run is killed, or it would wait for work for ever."""
-    torch.set_num_threads(threads)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -16,7 +16,7 @@ from lssl_augment.evaluation.classifiers.precision import uses_bf16
 from lssl_augment.evaluation.classifiers.replay import ReplayedStep
 from lssl_augment.evaluation.classifiers.rng import forked_rng
 
-__all__ = ["NextBatch", "predict", "train_classifier"]
+__all__ = ["NextBatch", "adamw", "learning_rates", "predict", "train_classifier"]
 
 #: Given the run's generator: images (B, 3, S, S) float32 in [-1, 1] and labels, (B,) int64 or (B, C) float32 whose
 #: rows sum to 1.
@@ -54,15 +54,8 @@ def train_classifier(
         weights_sha256=config.weights_sha256,
     )
     model = model.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
     graphed = device.type == "cuda" and not config.name.startswith("timm:")  # whose networks may do anything
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=torch.tensor(config.learning_rate, device=device) if graphed else config.learning_rate,
-        fused=True,
-        capturable=graphed,
-    )
+    optimizer = adamw(model, config, device, capturable=graphed)
     bf16 = uses_bf16(config.precision, device)
     own = torch.Generator().manual_seed(config.seed)
 
@@ -79,9 +72,8 @@ def train_classifier(
     replayed = ReplayedStep(step_of, device) if graphed else None
     # Dropout knows only the global generators.
     with forked_rng(config.seed, device), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        for step in range(config.steps):
+        for step, rate in enumerate(learning_rates(config)):
             for group in optimizer.param_groups:
-                rate = config.learning_rate * _schedule(step / config.steps, config.warmup)
                 if graphed:
                     group["lr"].fill_(rate)
                 else:
@@ -116,6 +108,27 @@ def predict(model: nn.Module, images: Tensor, batch: int = 256) -> Tensor:
         unit = part.to(device).float() / 127.5 - 1.0
         out.append(model(unit.contiguous(memory_format=torch.channels_last)).softmax(dim=1).cpu())
     return torch.cat(out)
+
+
+def adamw(model: nn.Module, config: ClassifierConfig, device: torch.device, *, capturable: bool) -> torch.optim.AdamW:
+    """The optimiser of a classifier: no weight decay on norms and biases.
+
+    Args:
+        capturable: its step can be recorded as a CUDA graph, and its learning rate lies on the device.
+    """
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate,
+        fused=True,
+        capturable=capturable,
+    )
+
+
+def learning_rates(config: ClassifierConfig) -> list[float]:
+    """The learning rate of every step."""
+    return [config.learning_rate * _schedule(step / config.steps, config.warmup) for step in range(config.steps)]
 
 
 def _schedule(done: float, warmup: float) -> float:
