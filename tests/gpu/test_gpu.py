@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lssl_augment import LSSLAugment
 from lssl_augment.cli.benchmark import benchmark_command
 from lssl_augment.cli.generate import generate_command
 from lssl_augment.evaluation.classifiers import ClassifierConfig, predict, train_classifier
+from lssl_augment.evaluation.classifiers.trainee import Trainee
 from lssl_augment.models.engine import ExpressionEngine
 from lssl_augment.training.compact_objective import CompactObjective
 from lssl_augment.training.config import make_config
@@ -155,6 +157,29 @@ def test_a_recorded_step_learns_from_soft_labels_and_odd_batches(name: str) -> N
     model = train_classifier(batch, 3, config, DEVICE, on_step=lambda _, loss: seen.append(loss))
     assert len(seen) == 12
     assert all(bool(torch.isfinite(v.float()).all()) for v in model.state_dict().values())
+
+
+def test_classifiers_that_train_in_turn() -> None:
+    rng = torch.Generator().manual_seed(0)
+    batches = [(torch.rand(16, 3, 32, 32, generator=rng) * 2 - 1, torch.arange(16) % 4) for _ in range(20)]
+    test = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    config = ClassifierConfig(name="tiny", steps=20, face_size_px=32, precision="fp32", learning_rate=1e-4)
+    trainees = [Trainee(4, config, 16, torch.device(DEVICE)) for _ in range(3)]
+    for first_seed in (5, 0):  # each is used twice
+        for seed, trainee in enumerate(trainees, first_seed):
+            trainee.begin(seed)
+        for images, labels in batches:
+            for trainee in trainees:
+                while not trainee.idle():
+                    pass
+                data = torch.zeros(trainee.form.size, dtype=torch.uint8)
+                trainee.form.write(data, images, labels)
+                trainee.step(data)
+        for seed, trainee in enumerate(trainees, first_seed):
+            queue = iter(batches)
+            alone = train_classifier(lambda _, q=queue: next(q), 4, replace(config, seed=seed), DEVICE)  # type: ignore[misc]
+            assert torch.allclose(trainee.predict(test), predict(alone, test), atol=0.02)
+    assert not torch.allclose(trainees[0].predict(test), trainees[1].predict(test), atol=0.02)
 
 
 @pytest.mark.slow

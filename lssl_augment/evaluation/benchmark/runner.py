@@ -129,8 +129,10 @@ def run_benchmark(
             todo_s = sum(own_s.get(cell.arm, each) for cell in todo if base_of(cell) is None)
         if todo and config.budget_s is not None and measured is not None:
             trained = [cell for cell in todo if base_of(cell) is None]
+            # On one GPU, workers only draw batches: steps follow each other.
+            at_once = 1 if config.device.startswith("cuda") else config.workers
             fitted = fit_budget(
-                setup.protocol, trained, config.budget_s, measured, config.workers, keep_steps=keep, cell_seconds=own_s
+                setup.protocol, trained, config.budget_s, measured, at_once, keep_steps=keep, cell_seconds=own_s
             )
             there = done | set(fitted.cells)
             todo = fitted.cells + [cell for cell in todo if base_of(cell) in there]
