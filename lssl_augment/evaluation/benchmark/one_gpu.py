@@ -105,9 +105,11 @@ def share_one_gpu(
     config = classifier_config(setup, 0)
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
-    team = [_Member(setup, config, device, context, threads) for _ in range(workers)]
+    team: list[_Member] = []
     try:
         with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            for _ in range(workers):
+                team.append(_Member(setup, config, device, context, threads))
             # A member without work may get some later, when a cell fails and others take its place.
             while any([member.go_on(next_cell, ended, failed) for member in team]):
                 if not any(member.moved for member in team):
@@ -128,7 +130,7 @@ class _Member:
         self.line, theirs = context.Pipe()
         bf16 = uses_bf16(config.precision, device)
         args = (replace(setup, device="cpu"), theirs, self.ring.memory.name, bf16, threads, os.getpid())
-        self.process = context.Process(target=_work, args=args, daemon=True)
+        self.process = context.Process(target=_work, args=args)
         self.process.start()
         theirs.close()
         self.steps = setup.protocol.steps
@@ -147,19 +149,33 @@ class _Member:
             if self.cell is None:
                 return False
             self.begun, self.moved = time.monotonic(), True
+            self._worker_there()
             self.line.send(self.cell)
         if self.test is not None:
             self._train()
         if not self.moved:  # a worker speaks before its batches, after them, and where it fails
             if self.line.poll():
                 self._hear(ended, failed)
-            elif not self.process.is_alive():
-                raise TrainingError(f"a worker ended while it drew batches of {self.cell.name}; give fewer --workers")
+            else:
+                self._worker_there()
         return True
+
+    def _worker_there(self) -> None:
+        if not self.process.is_alive():
+            assert self.cell is not None
+            raise TrainingError(
+                f"a worker was ended while it drew batches of {self.cell.name}, for want of memory perhaps; start "
+                "the command again with fewer --workers: finished cells are kept"
+            )
 
     def _hear(self, ended: Any, failed: Any) -> None:
         assert self.cell is not None
-        what, said = self.line.recv()
+        try:
+            what, said = self.line.recv()
+        except (EOFError, OSError):  # it ended in the middle of a word, or before it
+            self.process.join()
+            self._worker_there()
+            raise
         self.moved = True
         if what == "test":
             self.test = said
@@ -209,7 +225,7 @@ def _work(setup: CellSetup, line: Connection, ring_name: str, bf16: bool, thread
     while True:
         try:
             cell: Cell = line.recv()
-        except EOFError:  # the run has ended
+        except (EOFError, KeyboardInterrupt):  # the run has ended
             return
         begin = time.perf_counter()
         try:

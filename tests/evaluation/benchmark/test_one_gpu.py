@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path, shared: None) -> None
     config = configured(tmp_path, arms=("balanced",), workers=2, steps=4, learning_rate=1e30)
     with pytest.raises(TrainingError, match="lower the learning rate"):
         run_benchmark(config)
+
+
+def test_a_worker_that_is_killed_is_told_and_finished_cells_are_kept(tmp_path: Path, shared: None) -> None:
+    config = configured(tmp_path, arms=("balanced", "ordinary"), workers=2, seeds=(0, 1, 2, 3))
+
+    def kill(done: int, total: int, cell: Cell | None) -> None:
+        if done == 1:
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    with pytest.raises(TrainingError, match="fewer --workers"):
+        run_benchmark(config, kill)
+    assert multiprocessing.active_children() == []
+    kept = len(read_records(config.out))
+    assert 1 <= kept < 8
+    assert run_benchmark(config).done == 8
 
 
 def test_which_cells_share_a_gpu(tmp_path: Path) -> None:
