@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["ReplayedStep"]
+__all__ = ["FIRST_STEPS", "ReplayedStep"]
 
 #: Steps that run as they are before one is recorded, so that memory and algorithms have been chosen.
-_FIRST_STEPS = 3
+FIRST_STEPS = 3
 
 
 class ReplayedStep:
@@ -43,7 +43,7 @@ class ReplayedStep:
             return self._beside(there, labels.to(self._device))
         self._images.copy_(images)
         self._labels.copy_(labels)
-        if self._calls <= _FIRST_STEPS:
+        if self._calls <= FIRST_STEPS:
             return self._beside(self._images, self._labels)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()

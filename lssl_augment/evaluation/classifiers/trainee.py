@@ -18,11 +18,9 @@ from lssl_augment.evaluation.classifiers.config import ClassifierConfig
 from lssl_augment.evaluation.classifiers.loop import adamw, learning_rates, predict
 from lssl_augment.evaluation.classifiers.networks import build_network
 from lssl_augment.evaluation.classifiers.precision import uses_bf16
+from lssl_augment.evaluation.classifiers.replay import FIRST_STEPS
 
 __all__ = ["BatchForm", "Trainee"]
-
-#: Steps before one is recorded.
-_FIRST_STEPS = 3
 
 
 class BatchForm:
@@ -76,7 +74,7 @@ class Trainee:
         if device.type == "cuda":
             self._stream, self._event = torch.cuda.Stream(device), torch.cuda.Event()
             with torch.cuda.stream(self._stream):
-                for _ in range(_FIRST_STEPS):
+                for _ in range(FIRST_STEPS):
                     self._step(bf16)
                     self._at.zero_()
             torch.cuda.synchronize(device)
