@@ -101,7 +101,8 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     metavar="KEY=VALUE",
     help="Of the sequence classifiers (arms hog3d, adalbp, dtagn): frames, size_px, dtagn.steps, …; may be repeated.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Cells at once.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Cells at once; on a GPU, processes that draw batches for it.")  # fmt: skip
 @device_option("Of classifiers and generators")
 @click.option("--dry-run", is_flag=True, help="Plan and time one step; run nothing.")
 def benchmark_command(

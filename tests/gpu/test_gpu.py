@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def test_a_classifier_learns_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg-face"])
-def test_a_recorded_step_learns_from_soft_labels_and_odd_batches(name: str) -> None:
+def test_a_recorded_step_takes_soft_labels_and_odd_batches(name: str) -> None:
     rng = np.random.default_rng(0)
 
     def batch(_: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,7 +156,7 @@ def test_a_recorded_step_learns_from_soft_labels_and_odd_batches(name: str) -> N
     seen: list[float] = []
     config = ClassifierConfig(name=name, steps=12, face_size_px=64, learning_rate=1e-4)
     model = train_classifier(batch, 3, config, DEVICE, on_step=lambda _, loss: seen.append(loss))
-    assert len(seen) == 12
+    assert len(seen) == len(set(seen)) == 12  # a step that was not taken would tell the loss of the one before
     assert all(bool(torch.isfinite(v.float()).all()) for v in model.state_dict().values())
 
 
@@ -171,7 +172,7 @@ def test_classifiers_that_train_in_turn() -> None:
         for images, labels in batches:
             for trainee in trainees:
                 while not trainee.idle():
-                    pass
+                    time.sleep(0.0001)
                 data = torch.zeros(trainee.form.size, dtype=torch.uint8)
                 trainee.form.write(data, images, labels)
                 trainee.step(data)

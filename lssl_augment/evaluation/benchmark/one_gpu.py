@@ -31,7 +31,7 @@ __all__ = ["share_one_gpu", "shares_a_gpu"]
 
 #: Batches that a worker may be ahead.
 _AHEAD = 24
-#: Bytes between the counters of two batches, so that none shares a cache line.
+#: Bytes between the two counters and what a batch begins at a multiple of: the two sides share no cache line.
 _APART = 64
 #: Seconds that a worker or this process looks away when there is nothing to do.
 _WAIT_S = 0.0003
@@ -73,6 +73,10 @@ class _Ring:
 
     def release(self) -> None:
         self._read[0] += 1
+
+    def clear(self) -> None:
+        """Pass over what a worker wrote that will write no more of it."""
+        self._read[0] = self._written[0]
 
     def close(self, *, unlink: bool) -> None:
         del self.bytes, self._written, self._read
@@ -182,12 +186,20 @@ class _Member:
             self.trainee.begin(self.cell.seed)
             return
         cell, self.cell, self.test = self.cell, None, None
+        self._forget()
         if what == "record":
             ended(cell, said, time.monotonic() - self.begun)
         elif isinstance(said, LSSLError):
             failed(cell, said)
         else:
             raise said
+
+    def _forget(self) -> None:
+        """A cell that failed among its batches leaves some behind, and perhaps a step under way; the next has none."""
+        while not self.trainee.idle():
+            time.sleep(_WAIT_S)
+        self.ring.clear()
+        self.reading = False
 
     def _train(self) -> None:
         if self.reading:

@@ -16,7 +16,7 @@ from lssl_augment.evaluation.classifiers.precision import uses_bf16
 from lssl_augment.evaluation.classifiers.replay import ReplayedStep
 from lssl_augment.evaluation.classifiers.rng import forked_rng
 
-__all__ = ["NextBatch", "adamw", "learning_rates", "predict", "train_classifier"]
+__all__ = ["NextBatch", "adamw", "learning_rates", "optimise", "predict", "train_classifier"]
 
 #: Given the run's generator: images (B, 3, S, S) float32 in [-1, 1] and labels, (B,) int64 or (B, C) float32 whose
 #: rows sum to 1.
@@ -60,14 +60,7 @@ def train_classifier(
     own = torch.Generator().manual_seed(config.seed)
 
     def step_of(images: Tensor, labels: Tensor) -> Tensor:
-        # No weight is used twice in a step, so keeping converted ones would gain nothing.
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.detach()
+        return optimise(model, optimizer, images, labels, config, bf16=bf16)
 
     replayed = ReplayedStep(step_of, device) if graphed else None
     # Dropout knows only the global generators.
@@ -124,6 +117,26 @@ def adamw(model: nn.Module, config: ClassifierConfig, device: torch.device, *, c
         fused=True,
         capturable=capturable,
     )
+
+
+def optimise(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    config: ClassifierConfig,
+    *,
+    bf16: bool,
+) -> Tensor:
+    """One step with a batch on the model's device; returns the loss, which stays there. Can be recorded."""
+    # No weight is used twice in a step, so keeping converted ones would gain nothing.
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
+        logits = model(images)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
 
 
 def learning_rates(config: ClassifierConfig) -> list[float]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lssl_augment.errors import TrainingError
 from lssl_augment.evaluation.classifiers.config import ClassifierConfig
-from lssl_augment.evaluation.classifiers.loop import adamw, learning_rates, predict
+from lssl_augment.evaluation.classifiers.loop import adamw, learning_rates, optimise, predict
 from lssl_augment.evaluation.classifiers.networks import build_network
 from lssl_augment.evaluation.classifiers.precision import uses_bf16
 from lssl_augment.evaluation.classifiers.replay import FIRST_STEPS
@@ -60,8 +60,8 @@ class Trainee:
 
     def __init__(self, num_classes: int, config: ClassifierConfig, batch: int, device: torch.device) -> None:
         self.config, self.device, self._classes = config, device, num_classes
-        bf16 = uses_bf16(config.precision, device)
-        self.form = BatchForm(batch, config.face_size_px, num_classes, bf16=bf16)
+        self._bf16 = uses_bf16(config.precision, device)
+        self.form = BatchForm(batch, config.face_size_px, num_classes, bf16=self._bf16)
         self._model = self._network(0).to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self._optimizer = adamw(self._model, config, device, capturable=device.type == "cuda")
         self._data = torch.zeros(self.form.size, dtype=torch.uint8, device=device)
@@ -75,15 +75,15 @@ class Trainee:
             self._stream, self._event = torch.cuda.Stream(device), torch.cuda.Event()
             with torch.cuda.stream(self._stream):
                 for _ in range(FIRST_STEPS):
-                    self._step(bf16)
+                    self._step()
                     self._at.zero_()
             torch.cuda.synchronize(device)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, stream=self._stream):
-                self._step(bf16)
+                self._step()
             torch.cuda.synchronize(device)
         else:
-            self._step(bf16)  # the optimiser makes what `begin` clears
+            self._step()  # the optimiser makes what `begin` clears
 
     def _network(self, seed: int) -> nn.Module:
         c = self.config
@@ -94,7 +94,7 @@ class Trainee:
     def _beside(self) -> AbstractContextManager[object]:
         return nullcontext() if self._graph is None else torch.cuda.stream(self._stream)
 
-    def _step(self, bf16: bool) -> None:
+    def _step(self) -> None:
         images, labels = self.form.views(self._data)
         rate = self._rates.index_select(0, self._at)[0]
         for group in self._optimizer.param_groups:
@@ -103,13 +103,7 @@ class Trainee:
             else:
                 group["lr"] = float(rate)
         self._at.add_(1)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
-            logits = self._model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._loss.copy_(loss.detach())
+        self._loss.copy_(optimise(self._model, self._optimizer, images, labels, self.config, bf16=self._bf16))
 
     @torch.no_grad()
     def begin(self, seed: int) -> None:
@@ -130,7 +124,7 @@ class Trainee:
         with self._beside():
             self._data.copy_(data, non_blocking=True)
             if self._graph is None:
-                self._step(uses_bf16(self.config.precision, self.device))
+                self._step()
             else:
                 self._graph.replay()
                 self._event.record(self._stream)

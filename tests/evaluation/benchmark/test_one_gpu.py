@@ -13,7 +13,7 @@ import torch
 from toy_benchmark import TRAINED, configured
 
 from lssl_augment.errors import TrainingError
-from lssl_augment.evaluation.benchmark import running
+from lssl_augment.evaluation.benchmark import one_gpu, running
 from lssl_augment.evaluation.benchmark.arms import find_arm
 from lssl_augment.evaluation.benchmark.cells import Cell
 from lssl_augment.evaluation.benchmark.one_gpu import shares_a_gpu
@@ -128,6 +128,26 @@ def test_a_trainee_can_be_used_again(soft: bool) -> None:
         queue = iter(batches)
         model = train_classifier(lambda _, queue=queue: next(queue), 3, replace(config, seed=seed))  # type: ignore[misc]
         assert torch.allclose(trainee.predict(test), predict(model, test), atol=5e-3)
+
+
+def test_what_a_failed_cell_leaves_is_passed_over() -> None:
+    form = BatchForm(2, 4, 3, bf16=False)
+    ring = one_gpu._Ring(form)
+    try:
+        for value in range(3):
+            ring.put(torch.full((2, 3, 4, 4), float(value)), torch.tensor([0, 1]))
+        ring.release()
+        ring.clear()
+        assert ring.next() is None
+        ring.put(torch.full((2, 3, 4, 4), 7.0), torch.tensor([2, 2]))
+        data = ring.next()
+        assert data is not None
+        images, labels = (view.clone() for view in form.views(data))
+        del data
+        assert bool((images == 7).all())
+        assert labels.argmax(1).tolist() == [2, 2]
+    finally:
+        ring.close(unlink=True)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
