@@ -79,6 +79,8 @@ class TrainConfig:
         channels_last: memory format of networks and faces.
         deterministic: only algorithms that repeat to the last digit; an operation that has none is an error.
         compile: compile the generator with ``torch.compile``; the first steps take long.
+        record_steps: on a GPU, record the steps of the networks as CUDA graphs and replay them
+            (:mod:`lssl_augment.training.replay`); ``stargan`` only, in one part.
         steps, hours: where to end; at most one of them. ``epochs`` counts when there is neither.
         epochs: passes over the training faces.
         batch: faces a batch, or of each part of one where ``accumulate`` or ``processes`` is above 1.
@@ -117,6 +119,7 @@ class TrainConfig:
     channels_last: bool = True
     deterministic: bool = False
     compile: bool = False
+    record_steps: bool = False
     steps: int | None = None
     hours: float | None = None
     epochs: float = 200.0
@@ -154,6 +157,14 @@ class TrainConfig:
                 raise DataError(
                     f"preset {self.preset!r} takes no {name}; got {getattr(self, name)!r}; use it with --preset compact"
                 )
+        if self.record_steps:
+            if kind != "stargan" or self.compile or self.accumulate * self.processes > 1:
+                raise DataError(
+                    "record_steps is for the preset stargan, not compiled, in one part; got "
+                    f"preset={self.preset}, compile={self.compile}, {self.accumulate * self.processes} parts"
+                )
+            if not self.device.startswith("cuda"):
+                raise DataError(f"record_steps needs a GPU; got device={self.device}; use --device cuda, or not this")
         if self.steps is not None and self.hours is not None:
             raise DataError(f"give steps or hours, not both; got {self.steps} and {self.hours}")
         if self.precision not in _PRECISIONS:

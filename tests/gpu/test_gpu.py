@@ -123,6 +123,20 @@ def test_files_hold_the_rows_of_the_cpu(folder: Path) -> None:
     assert np.abs(read[0]["images"].astype(int) - read[1]["images"]).mean() < 0.5
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="steps are recorded on a GPU alone")
+def test_recorded_steps_of_stargan_learn_what_others_learn() -> None:
+    narrow = {"generator": {"width": 8}, "critic": {"width": 8}, "batch": 4}
+    seen = []
+    for recorded in (False, True):
+        values = {"pack": "drawn.h5", "face_size_px": 64, "steps": 8, "device": DEVICE, "record_steps": recorded}
+        objective = objective_class("stargan")(make_config("stargan", {**values, **narrow}), training_faces())
+        seen.append([{k: float(v) for k, v in objective.step(i / 8, i).items()} for i in range(8)])
+    for plain, recorded_ in zip(*seen, strict=True):
+        assert recorded_ == pytest.approx(plain, rel=0.05, abs=0.02)
+    assert len({values["critic/total"] for values in seen[1]}) == 8
+    assert [values["lr"] for values in seen[1]] == [values["lr"] for values in seen[0]]
+
+
 def test_a_classifier_learns_there() -> None:
     images = torch.randint(0, 90, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(64) % 2

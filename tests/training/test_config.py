@@ -82,6 +82,10 @@ def test_bad_settings(setting: str, message: str) -> None:
         ({"generator": 3}, "generator must be dict"),
         ({"preset": "papre"}, "unknown preset 'papre'"),
         ({"pack": None}, "pack must be str; got None"),
+        ({"record_steps": True}, "preset stargan.*preset=paper"),
+        ({"preset": "stargan", "record_steps": True}, "needs a GPU; got device=cpu"),
+        ({"preset": "stargan", "record_steps": True, "device": "cuda", "accumulate": 2}, "2 parts"),
+        ({"preset": "stargan", "record_steps": True, "device": "cuda", "compile": True}, "compile=True"),
     ],
 )
 def test_bad_values(values: dict[str, Any], message: str) -> None:

@@ -125,7 +125,13 @@ class BaselineObjective:
         lr *= learning_rate_factor(progress, constant_share)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                rate = group["lr"]
+                if not self.config.record_steps:
+                    group["lr"] = lr
+                elif isinstance(rate, Tensor) and rate.device.type == self.device.type:
+                    rate.fill_(lr)  # a recorded step reads it where it lies
+                else:
+                    group["lr"] = torch.tensor(lr, device=self.device)
         return lr
 
     def images_of(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:

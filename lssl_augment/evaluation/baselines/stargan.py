@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from lssl_augment.training import losses
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.config import TrainConfig, from_mapping
 from lssl_augment.training.parts import update
+from lssl_augment.training.replay import ReplayedStep
 
 __all__ = ["StarGanObjective", "StarGanOptions"]
 
@@ -67,9 +69,21 @@ class StarGanObjective(BaselineObjective):
         self.options = options = from_mapping(StarGanOptions, config.objective)
         super().__init__(config, faces, numbers={"hub": neutral_class(faces)}, flip=options.flip)
         self._last: list[tuple[Tensor, ...]] = []
+        recorded = config.record_steps
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=options.lr, betas=(options.beta1, options.beta2))
+            name: torch.optim.Adam(
+                module.parameters(),
+                lr=torch.tensor(options.lr, device=self.device) if recorded else options.lr,
+                betas=(options.beta1, options.beta2),
+                capturable=recorded,
+            )
             for name, module in self.modules.items()
+        }
+        self._terms = {"critic": self.critic_terms, "generator": self.generator_terms}
+        #: Of both networks, where their steps are recorded.
+        self._replayed = {
+            name: ReplayedStep(partial(self._step_with, name), self.device, self._memory)
+            for name in (self.modules if recorded else ())
         }
 
     @classmethod
@@ -89,11 +103,11 @@ class StarGanObjective(BaselineObjective):
     def critic_step(self) -> dict[str, Tensor]:
         """One step of the critic, with a batch of its own."""
         self._last = self._draw()
-        return self._update("critic", self._last, self.critic_terms)
+        return self._update("critic")
 
     def generator_step(self) -> dict[str, Tensor]:
         """One step of the generator, with the batch of the critic's last step, which must have been."""
-        return self._update("generator", self._last, self.generator_terms)
+        return self._update("generator")
 
     def critic_terms(self, x: Tensor, own: Tensor, target: Tensor, share: Tensor) -> Mapping[str, Tensor]:
         """L_D and its terms for faces ``(B, 3, H, W)``, labels ``(B,)`` and shares of the penalty's points ``(B,)``."""
@@ -135,8 +149,14 @@ class StarGanObjective(BaselineObjective):
             "generator/accuracy_fake": _accuracy(judged.cls, target),
         }
 
-    def _update(self, name: str, parts: list[tuple[Tensor, ...]], terms: object) -> dict[str, Tensor]:
-        return update(name, self.modules[name], self.optimizers[name], parts, terms)  # type: ignore[arg-type]
+    def _update(self, name: str) -> dict[str, Tensor]:
+        if self._replayed:
+            (part,) = self._last
+            return self._replayed[name](*part)
+        return update(name, self.modules[name], self.optimizers[name], self._last, self._terms[name])
+
+    def _step_with(self, name: str, *part: Tensor) -> dict[str, Tensor]:
+        return update(name, self.modules[name], self.optimizers[name], [part], self._terms[name])
 
     def _draw(self) -> list[tuple[Tensor, ...]]:
         """This process's parts of the next batch: faces, own and target labels, shares."""

@@ -13,8 +13,8 @@ from lssl_augment.errors import TrainingError
 from lssl_augment.evaluation.classifiers.config import ClassifierConfig
 from lssl_augment.evaluation.classifiers.networks import build_network
 from lssl_augment.evaluation.classifiers.precision import uses_bf16
-from lssl_augment.evaluation.classifiers.replay import ReplayedStep
 from lssl_augment.evaluation.classifiers.rng import forked_rng
+from lssl_augment.training.replay import ReplayedStep
 
 __all__ = ["NextBatch", "adamw", "learning_rates", "optimise", "predict", "train_classifier"]
 

@@ -18,7 +18,7 @@ from lssl_augment.evaluation.classifiers.config import ClassifierConfig
 from lssl_augment.evaluation.classifiers.loop import adamw, learning_rates, optimise, predict
 from lssl_augment.evaluation.classifiers.networks import build_network
 from lssl_augment.evaluation.classifiers.precision import uses_bf16
-from lssl_augment.evaluation.classifiers.replay import FIRST_STEPS
+from lssl_augment.training.replay import FIRST_STEPS
 
 __all__ = ["BatchForm", "Trainee"]
 
