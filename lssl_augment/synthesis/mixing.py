@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Dataset
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, WeightedRandomSampler
 
 from lssl_augment.attributes import canonical_expression
 from lssl_augment.errors import DataError, LeakageError
@@ -37,6 +40,58 @@ class MixedDataset(ConcatDataset[tuple[Any, Any]]):
 
     def __add__(self, other: Dataset[tuple[Any, Any]]) -> Any:
         return concat(*self.datasets, other)
+
+    def sampler(
+        self,
+        num_samples: int | None = None,
+        *,
+        power: float = 0.2,
+        worth: float = 100.0,
+        generator: torch.Generator | None = None,
+    ) -> WeightedRandomSampler:
+        """Draws items as :meth:`chances` says, with replacement: for ``DataLoader(train, sampler=train.sampler())``.
+
+        Args:
+            num_samples: items an epoch; None: as many as there are real ones, or all where there are none.
+            power, worth: as of :meth:`chances`. generator: source of randomness; None: torch's global one.
+
+        Raises:
+            DataError: a number out of range.
+        """
+        if num_samples is None:
+            num_samples = int((~self.synthetic).sum()) or len(self)
+        if num_samples < 1:
+            raise DataError(f"num_samples must be at least 1; got {num_samples}")
+        chances = self.chances(power=power, worth=worth)
+        return WeightedRandomSampler(chances.tolist(), num_samples, replacement=True, generator=generator)
+
+    def chances(self, *, power: float = 0.2, worth: float = 100.0) -> Tensor:
+        """How often each item should be drawn, ``(N,)`` float64, sum 1.
+
+        The defaults are those of the benchmark's arm ``lssl-power`` with ``worth`` 100, which gained most
+        (docs/benchmark.md): rare classes more often than they occur but less often than the common ones, mostly as
+        synthetic images, so that the few real ones are not learned by heart.
+
+        Args:
+            power: a class with n real images is drawn with a chance proportional to n^power: 1 as they occur, 0 all
+                classes alike. A class that has synthetic images only counts as one of a single real image.
+            worth: real images that a class's synthetic ones stand for: they take worth / (worth + n) of its draws, all
+                of them where there is no real one; 0 leaves synthetic images out where there are real ones.
+
+        Raises:
+            DataError: power or worth negative or not finite.
+        """
+        for name, value in (("power", power), ("worth", worth)):
+            if not (math.isfinite(value) and value >= 0):
+                raise DataError(f"{name} must be a finite number of at least 0; got {value}")
+        labels, count = np.asarray(self.targets), len(self.classes)
+        real = np.bincount(labels[~self.synthetic], minlength=count).astype(np.float64)
+        made = np.bincount(labels[self.synthetic], minlength=count).astype(np.float64)
+        of_class = np.where(real + made > 0, np.maximum(real, 1.0) ** power, 0.0)
+        share = np.where(real > 0, np.where(made > 0, worth / (worth + np.maximum(real, 1.0)), 0.0), 1.0)
+        of_made, of_real = share / np.maximum(made, 1.0), (1 - share) / np.maximum(real, 1.0)
+        each = np.where(self.synthetic, of_made[labels], of_real[labels])
+        return torch.from_numpy(each * (of_class / of_class.sum())[labels])
 
 
 def concat(*parts: Any) -> MixedDataset:

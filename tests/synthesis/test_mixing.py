@@ -7,9 +7,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from torch.utils.data import Dataset
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
 
 from lssl_augment.errors import DataError, LeakageError
+from lssl_augment.evaluation.batches import BatchSource, StoredFaces
+from lssl_augment.evaluation.face_table import FaceTable
 from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
 from lssl_augment.synthesis.mixing import MixedDataset, concat
 from lssl_augment.synthesis.sources import PackSource
@@ -97,3 +102,84 @@ def test_a_file_that_read_test_subjects_is_never_mixed(toy: ModuleType, tmp_path
     assert set(synthetic.folds.tolist()) == {"test"}
     with pytest.raises(LeakageError, match="--allow-test-subjects"):
         concat(Real(list(synthetic.classes)), synthetic)
+
+
+class _Labels(Dataset[tuple[int, int]]):
+    """Items that are their own number, real ones or not."""
+
+    classes = ("neutral", "anger", "sadness")
+
+    def __init__(self, targets: list[int], *, synthetic: bool) -> None:
+        self.targets, self.is_synthetic = targets, synthetic
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return index, self.targets[index]
+
+
+def _mixed(real: list[int], made: list[int]) -> MixedDataset:
+    def labels(counts: list[int]) -> list[int]:
+        return [label for label, count in enumerate(counts) for _ in range(count)]
+
+    return concat(_Labels(labels(real), synthetic=False), _Labels(labels(made), synthetic=True))
+
+
+COUNTS = st.lists(st.integers(0, 30), min_size=3, max_size=3)
+
+
+@given(COUNTS, COUNTS, st.floats(0, 2), st.floats(0, 500))
+def test_classes_and_synthetic_images_get_the_chances_they_should(
+    real: list[int], made: list[int], power: float, worth: float
+) -> None:
+    assume(sum(real) + sum(made))
+    mixed = _mixed(real, made)
+    chances = mixed.chances(power=power, worth=worth).numpy()
+    assert chances.shape == (len(mixed),)
+    assert chances.sum() == pytest.approx(1)
+    assert (chances >= 0).all()
+    labels = np.array(mixed.targets)
+    weights = np.array([max(n, 1) ** power if n + m else 0.0 for n, m in zip(real, made, strict=True)])
+    for label, (n, m) in enumerate(zip(real, made, strict=True)):
+        own = labels == label
+        assert chances[own].sum() == pytest.approx(weights[label] / weights.sum())
+        share = 1.0 if not n else worth / (worth + n) if m else 0.0
+        assert chances[own & mixed.synthetic].sum() == pytest.approx(share * weights[label] / weights.sum())
+        for kind in (own & mixed.synthetic, own & ~mixed.synthetic):
+            assert np.ptp(chances[kind]) < 1e-12 if kind.any() else True
+
+
+def test_a_sampler_fills_batches_as_the_benchmarks_arm_does() -> None:
+    real, made = [400, 25, 25], [0, 100, 100]
+    mixed = _mixed(real, made)
+    sampler = mixed.sampler(40000, generator=torch.Generator().manual_seed(0))
+    drawn = np.array(list(sampler))
+    labels, synthetic = np.array(mixed.targets)[drawn], mixed.synthetic[drawn]
+
+    def table(counts: list[int]) -> FaceTable:
+        targets = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+        subjects = np.array(["s"] * len(targets))
+        return FaceTable(torch.zeros(len(targets), 3, 8, 8, dtype=torch.uint8), targets, subjects, _Labels.classes)
+
+    white = table(made)
+    white.images.fill_(255)
+    shares = {1: 100 / 125, 2: 100 / 125}
+    arm = BatchSource(table(real), 20000, power=0.2, synthetic=StoredFaces(white, (1, 2)), shares=shares)
+    images, theirs = arm(torch.Generator().manual_seed(1))
+    for label in range(3):
+        assert np.mean(labels == label) == pytest.approx(float((theirs == label).float().mean()), abs=0.015)
+        bright = float((images[theirs == label].amax((1, 2, 3)) > 0).float().mean())
+        assert np.mean(synthetic[labels == label]) == pytest.approx(bright, abs=0.015)
+    loader = DataLoader(mixed, batch_size=16, sampler=mixed.sampler())
+    assert sum(len(batch[0]) for batch in loader) == sum(real)  # an epoch is as long as the real data
+
+
+@pytest.mark.parametrize("name", ["power", "worth"])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
+    mixed = _mixed([3, 1, 1], [0, 2, 2])
+    with pytest.raises(DataError, match=f"{name} must be a finite number of at least 0; got"):
+        mixed.sampler(**{name: value})
+    with pytest.raises(DataError, match="num_samples must be at least 1; got 0"):
+        mixed.sampler(0)
