@@ -162,7 +162,7 @@ class ExpressionTextures:
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
         patch = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, height, width)
         canvas = F.pad(patch, (left, size - left - width, top, size - top - height), mode="replicate")
-        inside = _plausible(warp_image(canvas, flow) * mouth_light(skin), skin)
+        inside = _plausible(warp_image(canvas, flow, cubic=True) * mouth_light(skin), skin)
         gap = mouth_gap(dense)
         need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
         if mouths is None:

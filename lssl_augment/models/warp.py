@@ -123,13 +123,15 @@ def shape_flow(source: Tensor, target: Tensor, size_px: int) -> Tensor:
     return dense_flow(source[:, WARP_POINTS, :2], target[:, WARP_POINTS, :2], size_px)
 
 
-def warp_image(image: Tensor, flow: Tensor) -> Tensor:
+def warp_image(image: Tensor, flow: Tensor, *, cubic: bool = False) -> Tensor:
     """Read ``image`` through a flow.
 
     Args:
         image: shape ``(B, C, H, W)``.
         flow: shape ``(B, 2, h, w)`` from :func:`dense_flow`, brought to the image's size; its values are pixels of
             this image, so a flow made for a face of another size must be multiplied by the ratio of the sizes.
+        cubic: bicubic (Keys 1981) instead of bilinear, for what is looked at: a mean of four pixels takes a quarter of
+            the sharpness of a photograph. Values stay between the least and the largest of the image's channel.
 
     Returns:
         Warped image, the shape and dtype of ``image``; beyond the border the edge is repeated.
@@ -143,5 +145,9 @@ def warp_image(image: Tensor, flow: Tensor) -> Tensor:
     gx = (xs[None, None, :] + flow[:, 0] + 0.5) * (2.0 / width) - 1.0
     gy = (ys[None, :, None] + flow[:, 1] + 0.5) * (2.0 / height) - 1.0
     grid = torch.stack([gx, gy], dim=-1)
-    warped = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    mode = "bicubic" if cubic else "bilinear"
+    read = image.float()
+    warped = F.grid_sample(read, grid, mode=mode, padding_mode="border", align_corners=False)
+    if cubic:  # it overshoots at edges
+        warped = torch.minimum(torch.maximum(warped, read.amin((2, 3), keepdim=True)), read.amax((2, 3), keepdim=True))
     return warped.to(image.dtype)

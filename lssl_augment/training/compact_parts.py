@@ -74,7 +74,7 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
         real, rng.integers(source.num_classes, size=n), rng.uniform(0.3, 1.1, n), rng, turned
     )
     partner = torch.from_numpy(np.roll(np.arange(n), 1))
-    lent = warp_image(real.images[partner], shape_flow(real.dense[partner], other, source.size))
+    lent = warp_image(real.images[partner], shape_flow(real.dense[partner], other, source.size), cubic=True)
     pseudo = pseudo_source(
         real.images, real.dense, other, lent, torch_rng, flow=source.flow(real.dense, other, turned)
     )

@@ -80,7 +80,7 @@ def pseudo_source(
     tone = torch.rand(n, 1, 1, 1, generator=rng).to(device)
     fill = lips * tone + (1 - tone) * -0.8
     filled = faces + inside * (fill - faces)
-    source = warp_image(filled, shape_flow(dense, other, size) if flow is None else flow)
+    source = warp_image(filled, shape_flow(dense, other, size) if flow is None else flow, cubic=True)
     place = mouth_mask(other, size) * (torch.rand(n, 1, 1, 1, generator=rng) < 0.8).to(device)
     source = source + place * (borrowed - source)
 
