@@ -49,17 +49,18 @@ def warp_closing(
             head keeps its pose.
 
     Returns:
-        ``(B, 3, H, W)``; where no mouth closes, what a cubic :func:`~lssl_augment.models.warp.warp_image` gives.
+        ``(B, 3, H, W)``; where no mouth closes, the range kept, what a cubic
+        :func:`~lssl_augment.models.warp.warp_image` gives.
     """
     share = closing_share(mouth_gap(dense if posed is None else posed), mouth_gap(moved))
     rows = torch.nonzero(share > 0).flatten()
     if not len(rows):
-        return warp_image(faces, flow, cubic=True)
+        return warp_image(faces, flow, cubic=True).clamp(-1, 1)
     some, share = faces[rows].float(), share[rows, None, None, None]
     inside, lips = _mouths(dense[rows], faces.shape[-1])
     # The tone is taken as given: no gradient says what lips should look like for the sake of the paint.
     painted = some + share * inside * (_spread(some.detach(), lips) - some)
-    out = warp_image(faces.index_put((rows,), painted.to(faces.dtype)), flow, cubic=True)
+    out = warp_image(faces.index_put((rows,), painted.to(faces.dtype)), flow, cubic=True).clamp(-1, 1)
     shade = 1 - share * _between(moved[rows], mouth_gap(moved[rows]), faces.shape[-1])
     closed = (out[rows].float() + 1) * shade - 1
     return out.index_put((rows,), closed.to(out.dtype)).contiguous(memory_format=torch.channels_last)

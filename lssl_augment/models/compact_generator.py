@@ -168,7 +168,7 @@ class CompactGenerator(nn.Module):
             guess: the warped source already dressed for the expression, ``(B, 3, H, W)``; None: as warped.
         """
         size = latent.face.shape[-1]
-        warped = warp_image(latent.face, flow, cubic=True) if guess is None else guess
+        warped = warp_image(latent.face, flow, cubic=True).clamp(-1, 1) if guess is None else guess
         half = F.interpolate(flow, size=(size // 2, size // 2), mode="bilinear", align_corners=False)
         condition = self.embed(y)
         shape = F.pixel_unshuffle(torch.cat([side.to(warped.dtype), warped], dim=1), 2)

@@ -110,3 +110,24 @@ def test_type_and_shape_stay(dtype: torch.dtype) -> None:
     assert out.dtype == dtype
     assert out.shape == image.shape
     assert torch.equal(out, image[..., -1:, -1:].expand_as(image))  # beyond the border its edge is repeated
+
+
+@given(shift=st.floats(0.4, 0.6), seed=st.integers(0, 1000))
+def test_cubic_keeps_more_of_a_photograph(shift: float, seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    axis = torch.arange(64) + 0.5
+    # Waves of four to eight pixels, which half a pixel of movement must not take.
+    turns = torch.rand(6, generator=rng)[:, None, None] * 6.28
+    waves = 6.28 / (4 + 4 * torch.rand(6, generator=rng))[:, None, None]
+
+    def picture(at: torch.Tensor) -> torch.Tensor:
+        return (torch.sin(waves * at[None, None] + turns) * torch.ones(1, 64, 1)).view(2, 3, 64, 64)
+
+    image, flow = picture(axis), torch.zeros(2, 2, 16, 16)
+    flow[:, 0] = shift
+    true, inside = picture(axis + shift), slice(4, -4)
+    missed = [
+        (warp_image(image, flow, cubic=cubic) - true)[..., inside].abs().mean() for cubic in (False, True)
+    ]
+    assert missed[1] < 0.5 * missed[0]
+    assert torch.allclose(warp_image(image, torch.zeros_like(flow), cubic=True), image, atol=1e-6)
