@@ -18,6 +18,8 @@ from lssl_augment.models.warp import shape_flow, warp_image
 __all__ = ["fit_expression_textures"]
 
 _OPEN = 0.12
+#: At least so many mouths make the frame.
+_WIDEST = 30
 #: Largest difference between the logarithms of two openings that fit.
 _FITS = 0.25
 #: So many faces of a class are believed half.
@@ -40,7 +42,7 @@ def fit_expression_textures(
     donor_rows: np.ndarray,
     neutral: int = 0,
     *,
-    mouth_components: int = 100,
+    mouth_components: int = 150,
     shading_px: int = 128,
     faces_per_class: int = 900,
     ridge: float = 0.1,
@@ -75,7 +77,9 @@ def fit_expression_textures(
     open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy() & own)
     if len(open_rows) < 50:
         raise DataError(f"{len(open_rows)} open mouths among the training faces; 50 are needed to learn their inside")
-    frame = points[open_rows].mean(0)
+    # Of the mouths that are widest open: one with its lips nearer together would squeeze what others show.
+    widest = mouth_gap(points[open_rows]).argsort(descending=True)[: max(_WIDEST, len(open_rows) // 20)]
+    frame = points[open_rows][widest].mean(0)
     chosen = []
     for part in (own, ~own):
         for c in range(shapes.num_classes) if part.any() else ():
