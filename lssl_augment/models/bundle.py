@@ -15,6 +15,7 @@ from lssl_augment.errors import DataError, WeightsError
 from lssl_augment.faces.expression_shapes import RIGID, ExpressionShapes
 from lssl_augment.faces.landmarks import DENSE_COUNT
 from lssl_augment.models.expression_textures import ExpressionTextures
+from lssl_augment.models.mouth_strip import strip_size
 from lssl_augment.models.presets import PRESETS, build_generator
 from lssl_augment.models.weights import read_weights
 
@@ -123,11 +124,11 @@ def _check_statistics(
 ) -> None:
     if shapes is None or textures is None:
         return
-    left, top, width, height = textures.mouth_box.tolist()
-    if min(left, top, width, height) < 0 or max(left + width, top + height) > size_px:
-        raise DataError(f"mouth_box {textures.mouth_box.tolist()} lies outside of a face of {size_px} px")
+    rows, columns = strip_size(size_px)
+    if textures.mouth_size.tolist() != [rows, columns]:
+        raise DataError(f"mouth_size must be {[rows, columns]} at {size_px} px; got {textures.mouth_size.tolist()}")
     n, k, m, d = DENSE_COUNT, len(shapes.basis), len(textures.mouth_basis), len(shapes.donors)
-    pixels = 3 * width * height
+    pixels = 3 * rows * columns
     wanted: dict[str, tuple[int, ...]] = {
         "shapes.template": (n, 3),
         "shapes.neutral_map": (3 * len(RIGID) + 1, 3 * n),

@@ -1,10 +1,10 @@
 """What an expression does to the look of a face beyond its shape: shading of the skin, inside of the mouth.
 
-Both live in one frame, the mean face with an open mouth. Shading is an expression ratio image (Liu, Shan and
-Zhang 2001), here a linear function of the shape model's expression coefficients and of the class. Mouth
-interiors are principal components of open mouths relative to the light that the skin around tells of; each donor
-brings coefficients. Together they turn the warped source into the generator's first guess, which the generator then
-only has to correct.
+Shading is an expression ratio image (Liu, Shan and Zhang 2001) in the shape of the mean face with an open mouth, here
+a linear function of the shape model's expression coefficients and of the class. Mouth interiors are principal
+components of open mouths, as strips from lip to lip (:mod:`.mouth_strip`), relative to the light that the skin around
+tells of; each donor brings coefficients. Together they turn the warped source into the generator's first guess, which
+the generator then only has to correct.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.faces.landmarks import INNER_LIPS
+from lssl_augment.models.mouth_strip import strip_grid, strip_of
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["ExpressionTextures", "mouth_mask", "polygon_mask", "skin_colour"]
@@ -81,11 +82,9 @@ def mouth_light(skin: Tensor) -> Tensor:
     return skin.clamp_min(0.05) ** _SKIN_POWER
 
 
-def flatten_mouths(images: Tensor, dense: Tensor, frame: Tensor, box: list[int]) -> Tensor:
-    """Mouth region in the frame over :func:`mouth_light`, ``(B, 3·h·w)``."""
-    flat = warp_image(images, shape_flow(dense, frame.expand(len(dense), -1, -1), images.shape[-1]))
-    left, top, width, height = box
-    inside = (flat[:, :, top : top + height, left : left + width] + 1) / 2
+def flatten_mouths(images: Tensor, dense: Tensor, size: tuple[int, int]) -> Tensor:
+    """Insides of mouths as strips of ``size`` rows and columns over :func:`mouth_light`, ``(B, 3·rows·columns)``."""
+    inside = (strip_of(images, dense, size) + 1) / 2
     return (inside / mouth_light(skin_colour(images, dense))).clamp(0, 2.5).flatten(1)
 
 
@@ -98,7 +97,7 @@ class ExpressionTextures:
         shading: log-luminance change per expression coefficient, then per class, ``(K + C, h, h)``, zero outside
             the face.
         mouth_mean, mouth_basis: interior over :func:`mouth_light`, ``(3·mh·mw,)`` and ``(M, 3·mh·mw)``.
-        mouth_box: left, top, width, height of the interior in the frame, ``(4,)`` int64.
+        mouth_size: rows mh and columns mw of the strips that interiors are, ``(2,)`` int64.
         donor_mouths: coefficients of each donor's mouth, ``(D, M)``; donor_open: how open it is, ``(D,)``.
     """
 
@@ -106,7 +105,7 @@ class ExpressionTextures:
     shading: Tensor
     mouth_mean: Tensor
     mouth_basis: Tensor
-    mouth_box: Tensor
+    mouth_size: Tensor
     donor_mouths: Tensor
     donor_open: Tensor
 
@@ -116,8 +115,8 @@ class ExpressionTextures:
 
     def mouths_of(self, images: Tensor, dense: Tensor) -> Tensor:
         """Coefficients ``(B, M)`` of the mouth interiors of faces ``(B, 3, H, W)`` with landmarks ``(B, 478, 3)``."""
-        flat = flatten_mouths(images, dense, self.frame, self.mouth_box.tolist())
-        return (flat - self.mouth_mean) @ self.mouth_basis.T
+        rows, columns = self.mouth_size.tolist()
+        return (flatten_mouths(images, dense, (rows, columns)) - self.mouth_mean) @ self.mouth_basis.T
 
     def guess(
         self,
@@ -158,11 +157,12 @@ class ExpressionTextures:
         shaded = plain * ratio.clamp(max=1) + plain.mean(1, keepdim=True) * (ratio - 1).clamp(min=0)
         shaded = _skin_under_highlights(plain, shaded, skin)
 
-        left, top, width, height = self.mouth_box.tolist()
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
-        patch = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, height, width)
-        canvas = F.pad(patch, (left, size - left - width, top, size - top - height), mode="replicate")
-        inside = _plausible(warp_image(canvas, flow, cubic=True) * mouth_light(skin), skin)
+        strips = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, *self.mouth_size.tolist())
+        drawn = F.grid_sample(
+            strips, strip_grid(dense, size), mode="bicubic", padding_mode="border", align_corners=False
+        )
+        inside = _plausible(drawn * mouth_light(skin), skin)
         gap = mouth_gap(dense)
         need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
         if mouths is None:

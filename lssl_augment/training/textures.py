@@ -13,13 +13,12 @@ from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
 from lssl_augment.faces.landmarks import FACE_OVAL, INNER_LIPS
 from lssl_augment.models.expression_textures import ExpressionTextures, flatten_mouths
+from lssl_augment.models.mouth_strip import strip_size
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["fit_expression_textures"]
 
 _OPEN = 0.12
-#: At least so many mouths make the frame.
-_WIDEST = 30
 #: Largest difference between the logarithms of two openings that fit.
 _FITS = 0.25
 #: So many faces of a class are believed half.
@@ -77,9 +76,7 @@ def fit_expression_textures(
     open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy() & own)
     if len(open_rows) < 50:
         raise DataError(f"{len(open_rows)} open mouths among the training faces; 50 are needed to learn their inside")
-    # Of the mouths that are widest open: one with its lips nearer together would squeeze what others show.
-    widest = mouth_gap(points[open_rows]).argsort(descending=True)[: max(_WIDEST, len(open_rows) // 20)]
-    frame = points[open_rows][widest].mean(0)
+    frame = points[open_rows].mean(0)
     chosen = []
     for part in (own, ~own):
         for c in range(shapes.num_classes) if part.any() else ():
@@ -92,12 +89,12 @@ def fit_expression_textures(
     rows = np.unique(np.concatenate([*chosen, donor_rows]))
     rows = np.concatenate([rows, np.setdiff1d(open_few, rows)])
 
-    box = _mouth_box(frame)
+    strip = strip_size(size)
     logs, mouths = [], []
     for part in np.array_split(rows, max(1, len(rows) // 64)):
         faces = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 127.5 - 1
         logs.append(_log_luminance(faces, points[part], frame, shading_px))
-        mouths.append(flatten_mouths(faces, points[part], frame, box))
+        mouths.append(flatten_mouths(faces, points[part], strip))
     mouth = torch.cat(mouths)
     # A face and its mirror image teach the same: twice the faces of rare classes.
     mirrored = points[rows][:, torch.from_numpy(DENSE_FLIP.copy())].clone()
@@ -146,7 +143,7 @@ def fit_expression_textures(
         shading=change,
         mouth_mean=mean,
         mouth_basis=basis,
-        mouth_box=torch.tensor(box),
+        mouth_size=torch.tensor(strip),
         donor_mouths=coefficients[lent],
         donor_open=opening[index][lent],
     )
@@ -197,12 +194,6 @@ def _log_luminance(faces: Tensor, dense: Tensor, frame: Tensor, out: int) -> Ten
     flat = warp_image(faces, shape_flow(dense, frame.expand(len(dense), -1, -1), faces.shape[-1]))
     grey = (flat.mean(1, keepdim=True) + 1) / 2
     return torch.log(F.interpolate(grey, size=(out, out), mode="area") + 0.08)[:, 0]
-
-
-def _mouth_box(frame: Tensor) -> list[int]:
-    ring = frame[INNER_LIPS, :2]
-    low, high = ring.amin(0).floor() - 2, ring.amax(0).ceil() + 3
-    return [int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])]
 
 
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:

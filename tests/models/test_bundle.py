@@ -116,7 +116,7 @@ CARDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "no classes": lambda card: change(card, class_names=None),
     "an alias": lambda card: change(card, class_names=["neutral", "happy", "surprise"]),
     "size that is no number": lambda card: change(card, face_size_px="large"),
-    "size too small for the mouth": lambda card: change(card, face_size_px=32),
+    "a size that mouths do not have": lambda card: change(card, face_size_px=32),
     "odd size": lambda card: change(card, face_size_px=65),
     "unknown kind": lambda card: change(card, architecture={**card["architecture"], "kind": "huge"}),
     "no kind": lambda card: change(card, architecture={"preset": "compact"}),
@@ -157,9 +157,9 @@ TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
         lambda t: t.update({"textures.donor_mouths": t["textures.donor_mouths"][:-1]}),
         "textures.donor_mouths must have shape",
     ),
-    "a mouth outside of the face": (
-        lambda t: t.update({"textures.mouth_box": torch.tensor([60, 40, 18, 10])}),
-        "outside of a face of 64 px",
+    "mouths of another size": (
+        lambda t: t.update({"textures.mouth_size": torch.tensor([20, 36])}),
+        r"mouth_size must be \[10, 18\] at 64 px; got \[20, 36\]",
     ),
 }
 
