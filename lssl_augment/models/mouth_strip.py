@@ -20,8 +20,8 @@ __all__ = ["strip_grid", "strip_size", "strip_of"]
 
 #: Rows and columns of a strip, in face sizes: a wide mouth at the resolution of its photograph.
 _ROWS, _COLUMNS = 20 / 128, 36 / 128
-#: Lips that lie closer than so many pixels of a face of 128 count as so far apart.
-_CLOSEST = 0.5 / 128
+#: A strip begins and ends so far beyond the lines of the lips, in face sizes: what is blended in at its edges is lip.
+_BEYOND = 1 / 128
 #: Pixels around the lips for which coordinates are computed; what a soft mask reaches.
 _AROUND_PX = 2
 
@@ -65,10 +65,10 @@ class _Lips:
             lines.append(np.stack([place[order], (off @ across)[order]]))
         return cls(corner, along, across, width, *lines)
 
-    def span(self, place: np.ndarray, closest: float) -> tuple[np.ndarray, np.ndarray]:
-        """Middle between the lips and how far they are apart at places along the mouth, px across it."""
+    def span(self, place: np.ndarray, beyond: float) -> tuple[np.ndarray, np.ndarray]:
+        """Middle between the lips and height of the strip at places along the mouth, px across it."""
         upper, lower = np.interp(place, *self.upper), np.interp(place, *self.lower)
-        return (upper + lower) / 2, np.maximum(lower - upper, closest)
+        return (upper + lower) / 2, np.maximum(lower - upper, 0) + 2 * beyond
 
 
 def strip_of(images: Tensor, dense: Tensor, size: tuple[int, int]) -> Tensor:
@@ -82,8 +82,8 @@ def strip_of(images: Tensor, dense: Tensor, size: tuple[int, int]) -> Tensor:
     grid = np.empty((len(dense), rows, columns, 2), np.float32)
     for row, points in enumerate(_points(dense)):
         lips = _Lips.of(points)
-        middle, apart = lips.span(s, _CLOSEST * side)
-        height = middle + (v - 0.5) * apart
+        middle, tall = lips.span(s, _BEYOND * side)
+        height = middle + (v - 0.5) * tall
         grid[row] = lips.corner + s[..., None] * lips.width * lips.along + height[..., None] * lips.across
     place = torch.from_numpy((grid + 0.5) * (2.0 / side) - 1.0).to(images.device)
     return torch.nn.functional.grid_sample(
@@ -106,8 +106,8 @@ def strip_grid(dense: Tensor, size_px: int) -> Tensor:
         lips = _Lips.of(points)
         off = np.stack([x, y], axis=-1) - lips.corner
         place = off @ lips.along / lips.width
-        middle, apart = lips.span(place, _CLOSEST * size_px)
-        across = (off @ lips.across - middle) / apart
+        middle, tall = lips.span(place, _BEYOND * size_px)
+        across = (off @ lips.across - middle) / tall
         out[row, low[1] : high[1], low[0] : high[0]] = np.stack([2 * place - 1, 2 * across], axis=-1)
     return torch.from_numpy(out).to(dense.device)
 
