@@ -20,7 +20,7 @@ from lssl_augment.faces.light import light_names
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.bundle import ModelBundle
 from lssl_augment.models.expression_textures import skin_colour
-from lssl_augment.models.head_turn import carry, mirror_faces, turn_landmarks, yaw_towards
+from lssl_augment.models.head_turn import carry, landmark_trust, mirror_faces, turn_landmarks, yaw_towards
 from lssl_augment.models.landmark_net import LandmarkNet, load_landmark_net
 from lssl_augment.models.relight import LEVELS, relight
 from lssl_augment.models.target_vectors import Mixture, check_codes, check_mixture, source_codes, target_vectors
@@ -311,7 +311,8 @@ class ExpressionEngine:
         moved = torch.where(kept[..., None], posed, moved)
         flow, warped = carry(self._shapes, faces.faces, faces.dense, posed, moved, turned)
         change = torch.cat([self._shapes.photographed(change, asked), y - faces.classes], dim=1)
-        guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap)
+        trust = landmark_trust(self._shapes, moved)
+        guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap, trust=trust)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
         image = out.image.clamp(-1, 1).contiguous()

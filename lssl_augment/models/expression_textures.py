@@ -128,6 +128,7 @@ class ExpressionTextures:
         own_gap: Tensor,
         *,
         mouths: Tensor | None = None,
+        trust: Tensor | None = None,
     ) -> Tensor:
         """Dress warped faces for their expression.
 
@@ -139,12 +140,15 @@ class ExpressionTextures:
             donors: rows of the donors whose mouths are used, ``(B,)``.
             own_gap: :func:`mouth_gap` of the source; a mouth that was open enough keeps its own inside.
             mouths: mouth coefficients ``(B, M)`` instead of the donors'.
+            trust: how much landmarks count for where shading lies, ``(B, K)``, from
+                :func:`~lssl_augment.models.head_turn.landmark_trust`; None: fully. Those that a turned head hides would
+                fold the field beside its nose.
 
         Returns:
             ``(B, 3, H, W)`` in [-1, 1].
         """
         size, count = warped.shape[-1], len(warped)
-        flow = shape_flow(self.frame.expand(count, -1, -1), dense, size)
+        flow = shape_flow(self.frame.expand(count, -1, -1), dense, size, trust=trust)
         field = torch.einsum("bk,khw->bhw", change, self.shading)[:, None]
         field = field * _SHADING_GAIN
         field = torch.where(

@@ -20,9 +20,9 @@ from lssl_augment.faces.expression_shapes import WARP_POINTS, ExpressionShapes
 from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pose import yaw_deg
 from lssl_augment.models.closing_mouth import warp_closing
-from lssl_augment.models.warp import dense_flow, point_field, shape_flow
+from lssl_augment.models.warp import point_field, shape_flow
 
-__all__ = ["carry", "facing", "mirror_faces", "turn_landmarks", "turned_flow", "yaw_towards"]
+__all__ = ["carry", "facing", "landmark_trust", "mirror_faces", "turn_landmarks", "turned_flow", "yaw_towards"]
 
 _FLIP = torch.from_numpy(DENSE_FLIP.copy())
 _SPARSE = torch.from_numpy(SPARSE_FROM_DENSE.copy())
@@ -130,7 +130,7 @@ def _normals(shapes: ExpressionShapes) -> Tensor:
 
 def turned_flow(shapes: ExpressionShapes, dense: Tensor, moved: Tensor, size_px: int) -> Tensor:
     """As :func:`~lssl_augment.models.warp.shape_flow`, to a shape that is turned: what it hides does not count."""
-    return _flow(dense, moved, _trust(facing(shapes, moved)), size_px)
+    return shape_flow(dense, moved, size_px, trust=landmark_trust(shapes, moved))
 
 
 def carry(
@@ -163,15 +163,15 @@ def _carry_turned(
     shapes: ExpressionShapes, faces: Tensor, dense: Tensor, posed: Tensor, moved: Tensor
 ) -> tuple[Tensor, Tensor]:
     size = faces.shape[-1]
-    own, trust = facing(shapes, dense), _trust(facing(shapes, moved))
-    flow = _flow(dense, moved, trust, size)
+    own, trust = facing(shapes, dense), landmark_trust(shapes, moved)
+    flow = shape_flow(dense, moved, size, trust=trust)
     carried = warp_closing(faces, dense, moved, flow, posed=posed)
     mirrored, there = mirror_faces(faces, dense)
     seen_there = facing(shapes, there)
     hidden = 1 - ((own - _BADLY) / (_SEEN - _BADLY)).clamp(0, 1)
     share = ((seen_there - own) / _BETTER).clamp(0, 1) * hidden
     both = ((own - 0.2) / _WELL_SEEN).clamp(0, 1) * ((seen_there - 0.2) / _WELL_SEEN).clamp(0, 1)
-    other = warp_closing(mirrored, there, moved, _flow(there, moved, trust, size), posed=posed)
+    other = warp_closing(mirrored, there, moved, shape_flow(there, moved, size, trust=trust), posed=posed)
     fields = point_field(moved[:, WARP_POINTS, :2], torch.stack([share, both], 2)[:, WARP_POINTS], size, trust=trust)
     fields = F.interpolate(fields, size=(size, size), mode="bilinear", align_corners=False)
     mask, common = (fields * fields.new_tensor([_SOLID, 1.0])[:, None, None]).clamp(0, 1).split(1, dim=1)
@@ -180,12 +180,13 @@ def _carry_turned(
     return flow, filled.to(carried.dtype).contiguous(memory_format=torch.channels_last)
 
 
+def landmark_trust(shapes: ExpressionShapes, dense: Tensor) -> Tensor:
+    """How much landmarks ``(B, 478, 3)`` count in a warp, ``(B, K)``: less where they turn away from the viewer."""
+    return _trust(facing(shapes, dense))
+
+
 def _trust(cosine: Tensor) -> Tensor:
     return (cosine / _WELL_SEEN).clamp(0, 1)[:, WARP_POINTS]
-
-
-def _flow(source: Tensor, target: Tensor, trust: Tensor, size_px: int) -> Tensor:
-    return dense_flow(source[:, WARP_POINTS, :2], target[:, WARP_POINTS, :2], size_px, trust=trust)
 
 
 def _relit(wanted: Tensor, other: Tensor, common: Tensor) -> Tensor:

@@ -118,9 +118,12 @@ def _spline(
     return field.transpose(1, 2).reshape(batch, values.shape[2], grid_px, grid_px)
 
 
-def shape_flow(source: Tensor, target: Tensor, size_px: int) -> Tensor:
-    """:func:`dense_flow` between two dense shapes ``(B, 478, 3)`` in pixels of a ``size_px`` face."""
-    return dense_flow(source[:, WARP_POINTS, :2], target[:, WARP_POINTS, :2], size_px)
+def shape_flow(source: Tensor, target: Tensor, size_px: int, *, trust: Tensor | None = None) -> Tensor:
+    """:func:`dense_flow` between two dense shapes ``(B, 478, 3)`` in pixels of a ``size_px`` face.
+
+    ``trust``: of their points, ``(B, K)``, in the order of :data:`~.faces.expression_shapes.WARP_POINTS`.
+    """
+    return dense_flow(source[:, WARP_POINTS, :2], target[:, WARP_POINTS, :2], size_px, trust=trust)
 
 
 def warp_image(image: Tensor, flow: Tensor, *, cubic: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pose import yaw_deg as head_yaw
 from lssl_augment.faces.side_image import side_image
 from lssl_augment.models.expression_textures import skin_colour
-from lssl_augment.models.head_turn import carry, turn_landmarks, turned_flow, yaw_towards
+from lssl_augment.models.head_turn import carry, landmark_trust, turn_landmarks, turned_flow, yaw_towards
 from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
@@ -258,7 +258,9 @@ class CompactFaces:
         """First guesses of the edits that :meth:`move` began, of faces that :meth:`carry` has brought there."""
         posed = faces.dense if turned is None else turned.dense
         skin = skin_colour(faces.images, faces.dense)
-        return self.on_device[1].guess(carried, skin, moved, change, donors, mouth_gap(posed))
+        shapes, textures = self.on_device
+        trust = landmark_trust(shapes, moved)
+        return textures.guess(carried, skin, moved, change, donors, mouth_gap(posed), trust=trust)
 
     def side(self, dense: Tensor) -> Tensor:
         """Side images of dense landmarks, ``(B, S, size, size)``."""
