@@ -21,9 +21,9 @@ lssl-augment train-gate "$out/lfw.h5" --further "$out/fer2013.h5" --steps 1800 -
 # Measures identity in `evaluate`; no part of training or filtering.
 lssl-augment train-recogniser "$out/lfw.h5" --steps 1800 --batch-size 96 --seed 0 --out "$out/recogniser.safetensors"
 
-# 54 minutes on one core (x86-64, AVX-512, float32, shared with other work); its log in small form is
+# 39 minutes on one core (x86-64, AVX-512, float32, shared with other work); its log in small form is
 # benchmarks/results/training/lfw-128.
-lssl-augment train "$out/lfw.h5" --preset compact --steps 1500 --batch 12 --seed 0 --out "$out/runs" \
+lssl-augment train "$out/lfw.h5" --preset compact --steps 900 --batch 12 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness --set ema_decay=0.998 \
     --set attributes=expression,signed-pose:30 --set objective.critic_first_steps=200
 cp "$out"/runs/00000-*/weights/compact-128.safetensors "$out/lfw-128.safetensors"
@@ -33,8 +33,8 @@ cp "$out"/runs/00000-*/weights/compact-128.json "$out/lfw-128.json"
 lssl-augment train "$out/lfw.h5" --further "$out/fer2013.h5" --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set attributes=expression,signed-pose:30
 
-# Seven expressions of small grey faces, from FER2013 alone: 12 minutes on one core after its statistics are fitted (the run
-# said --hours 0.2, and made so many steps); its log in small form is benchmarks/results/training/fer-128.
+# Seven expressions of small grey faces, from FER2013 alone: 19 minutes on one core once its statistics are fitted; its
+# log in small form is benchmarks/results/training/fer-128.
 lssl-augment train "$out/fer2013.h5" --preset compact --steps 380 --batch 12 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set ema_decay=0.99 \
     --set attributes=expression,signed-pose:30 --set objective.critic_first_steps=60
