@@ -153,8 +153,7 @@ class _Member:
             if self.cell is None:
                 return False
             self.begun, self.moved = time.monotonic(), True
-            self._worker_there()
-            self.line.send(self.cell)
+            self._tell(self.cell)
         if self.test is not None:
             self._train()
         if not self.moved:  # a worker speaks before its batches, after them, and where it fails
@@ -171,6 +170,14 @@ class _Member:
                 f"a worker was ended while it drew batches of {self.cell.name}, for want of memory perhaps; start "
                 "the command again with fewer --workers: finished cells are kept"
             )
+
+    def _tell(self, what: Any) -> None:
+        try:
+            self.line.send(what)
+        except OSError:  # nobody is there to read it
+            self.process.join()
+            self._worker_there()
+            raise
 
     def _hear(self, ended: Any, failed: Any) -> None:
         assert self.cell is not None
@@ -210,9 +217,10 @@ class _Member:
             if self.trainee.steps == self.steps:
                 assert self.test is not None
                 try:
-                    self.line.send(self.trainee.predict(self.test).numpy())
+                    answer: Any = self.trainee.predict(self.test).numpy()
                 except TrainingError as error:
-                    self.line.send(error)
+                    answer = error
+                self._tell(answer)
                 self.test = None
                 return
         data = self.ring.next()

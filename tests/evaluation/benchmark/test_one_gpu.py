@@ -92,6 +92,25 @@ def test_a_worker_that_is_killed_is_told_and_finished_cells_are_kept(tmp_path: P
     assert run_benchmark(config).done == 8
 
 
+def test_a_worker_killed_before_it_is_told_something_is_named(
+    tmp_path: Path, shared: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batches are all there, the classifier is trained, and nobody waits for what it predicts."""
+
+    def tell(member: one_gpu._Member, what: object) -> None:
+        if not isinstance(what, Cell):
+            member.process.kill()
+            member.process.join()
+        told(member, what)
+
+    told = one_gpu._Member._tell
+    monkeypatch.setattr(one_gpu._Member, "_tell", tell)
+    config = configured(tmp_path, arms=("balanced",), workers=2, seeds=(0, 1))
+    with pytest.raises(TrainingError, match="fewer --workers"):
+        run_benchmark(config)
+    assert multiprocessing.active_children() == []
+
+
 def test_which_cells_share_a_gpu(tmp_path: Path) -> None:
     class Setup:
         device, protocol = "cuda", configured(tmp_path).protocol
