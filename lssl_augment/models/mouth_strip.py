@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lssl_augment.faces.landmarks import INNER_LIPS
 
-__all__ = ["strip_grid", "strip_size", "strip_of"]
+__all__ = ["draw_strips", "strip_grid", "strip_of", "strip_size"]
 
 #: Rows and columns of a strip, in face sizes: a wide mouth at the resolution of its photograph.
 _ROWS, _COLUMNS = 20 / 128, 36 / 128
@@ -86,16 +87,24 @@ def strip_of(images: Tensor, dense: Tensor, size: tuple[int, int]) -> Tensor:
         height = middle + (v - 0.5) * tall
         grid[row] = lips.corner + s[..., None] * lips.width * lips.along + height[..., None] * lips.across
     place = torch.from_numpy((grid + 0.5) * (2.0 / side) - 1.0).to(images.device)
-    return torch.nn.functional.grid_sample(
-        images.float(), place, mode="bicubic", padding_mode="border", align_corners=False
-    )
+    return _read(images.float(), place)
+
+
+def draw_strips(strips: Tensor, dense: Tensor, size_px: int) -> Tensor:
+    """Faces ``(B, C, size_px, size_px)`` of nothing but the insides of their mouths, read bicubically from strips.
+
+    Args:
+        strips: ``(B, C, rows, columns)``. dense: landmarks of the faces, ``(B, 478, 2 or 3)`` px. size_px: their side.
+            Only pixels within the lips and a little around them have a meaning.
+    """
+    return _read(strips, strip_grid(dense, size_px))
 
 
 def strip_grid(dense: Tensor, size_px: int) -> Tensor:
     """Where the pixels of faces lie in the strips of their mouths, ``(B, size_px, size_px, 2)``.
 
-    For :func:`torch.nn.functional.grid_sample` without aligned corners: −1 to 1 between the corners and between the
-    lips. Only pixels within the lips and a little around them have a meaning.
+    For :func:`torch.nn.functional.grid_sample` without aligned corners: −1 to 1 from corner to corner, and from a pixel
+    above the inner line of the upper lip to one below that of the lower. Only pixels within have a meaning.
     """
     out = np.zeros((len(dense), size_px, size_px, 2), np.float32)
     for row, points in enumerate(_points(dense)):
@@ -110,6 +119,10 @@ def strip_grid(dense: Tensor, size_px: int) -> Tensor:
         across = (off @ lips.across - middle) / tall
         out[row, low[1] : high[1], low[0] : high[0]] = np.stack([2 * place - 1, 2 * across], axis=-1)
     return torch.from_numpy(out).to(dense.device)
+
+
+def _read(images: Tensor, place: Tensor) -> Tensor:
+    return F.grid_sample(images, place, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 def _points(dense: Tensor) -> np.ndarray:

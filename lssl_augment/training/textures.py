@@ -16,7 +16,7 @@ from lssl_augment.models.expression_textures import ExpressionTextures, flatten_
 from lssl_augment.models.mouth_strip import strip_size
 from lssl_augment.models.warp import shape_flow, warp_image
 
-__all__ = ["fit_expression_textures"]
+__all__ = ["fit_expression_textures", "near_frontal"]
 
 _OPEN = 0.12
 #: Largest difference between the logarithms of two openings that fit.
@@ -71,7 +71,7 @@ def fit_expression_textures(
     size = images.shape[1]
     rng = np.random.default_rng(seed)
     points = torch.from_numpy(np.asarray(dense, np.float32))
-    frontal = (points[:, 1, 0] - (points[:, 234, 0] + points[:, 454, 0]) / 2).abs() < 0.09 * size
+    frontal = near_frontal(points, size)
     own = np.ones(len(labels), bool) if further is None else ~further & ~np.isin(labels, borrowed)
     open_rows = np.flatnonzero((frontal & (mouth_gap(points) > _OPEN)).numpy() & own)
     if len(open_rows) < 50:
@@ -147,6 +147,11 @@ def fit_expression_textures(
         donor_mouths=coefficients[lent],
         donor_open=opening[index][lent],
     )
+
+
+def near_frontal(dense: Tensor, size_px: int) -> Tensor:
+    """Faces ``(B, 478, 3)`` whose nose is near the middle between their temples, ``(B,)`` bool."""
+    return (dense[:, 1, 0] - (dense[:, 234, 0] + dense[:, 454, 0]) / 2).abs() < 0.09 * size_px
 
 
 def _lend_mouths(
