@@ -151,6 +151,8 @@ def _check_statistics(
     }
     if shapes.stretch is not None:
         wanted["shapes.stretch"] = (classes, k)
+    if textures.shading_strength is not None:
+        wanted["textures.shading_strength"] = (classes,)
     for name, shape in wanted.items():
         owner, _, attribute = name.partition(".")
         found = tuple(getattr(shapes if owner == "shapes" else textures, attribute).shape)

@@ -300,7 +300,7 @@ class ExpressionEngine:
             # Between two mouths the inside is that of the more open one all the way, so that it does not jump.
             wider = (opened[ends] > opened[rows]) & (share[:, 0] > 0)
             rows = torch.where(wider | (share[:, 0] == 1), ends, rows)
-        # Faces that keep their expression are not stretched.
+        # Faces that keep their expression are not stretched, nor shaded.
         asked = torch.where(kept, 0.0, y)
         shape, y = torch.where(kept, faces.expression, shape * amount), torch.where(kept, faces.classes, y)
         change = shape - faces.expression
@@ -310,7 +310,7 @@ class ExpressionEngine:
         moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
         moved = torch.where(kept[..., None], posed, moved)
         flow, warped = carry(self._shapes, faces.faces, faces.dense, posed, moved, turned)
-        change = torch.cat([self._shapes.photographed(change, asked), y - faces.classes], dim=1)
+        change = self._textures.shaded_change(self._shapes.photographed(change, asked), y - faces.classes, asked)
         trust = landmark_trust(self._shapes, moved)
         guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap, trust=trust)
         with self._autocast():

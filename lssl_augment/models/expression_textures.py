@@ -99,6 +99,7 @@ class ExpressionTextures:
         mouth_mean, mouth_basis: interior over :func:`mouth_light`, ``(3·mh·mw,)`` and ``(M, 3·mh·mw)``.
         mouth_size: rows mh and columns mw of the strips that interiors are, ``(2,)`` int64.
         donor_mouths: coefficients of each donor's mouth, ``(D, M)``; donor_open: how open it is, ``(D,)``.
+        shading_strength: how many times as strong as fitted edits to each class are shaded, ``(C,)``; None: as fitted.
     """
 
     frame: Tensor
@@ -108,10 +109,24 @@ class ExpressionTextures:
     mouth_size: Tensor
     donor_mouths: Tensor
     donor_open: Tensor
+    shading_strength: Tensor | None = None
 
     def to(self, device: str | torch.device) -> ExpressionTextures:
         """A copy on a device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: value.to(device) for name, value in held.items() if value is not None})
+
+    def shaded_change(self, change: Tensor, classes: Tensor, shown: Tensor) -> Tensor:
+        """What :meth:`guess` shades by, ``(B, K + C)``.
+
+        Args:
+            change: of expression coefficients, ``(B, K)``; classes: of class weights, ``(B, C)``.
+            shown: how much of each class the edit asks for, ``(B, C)``.
+        """
+        both = torch.cat([change, classes], dim=1)
+        if self.shading_strength is None:
+            return both
+        return both * (1 + shown @ (self.shading_strength - 1))[:, None]
 
     def mouths_of(self, images: Tensor, dense: Tensor) -> Tensor:
         """Coefficients ``(B, M)`` of the mouth interiors of faces ``(B, 3, H, W)`` with landmarks ``(B, 478, 3)``."""
@@ -136,7 +151,8 @@ class ExpressionTextures:
             warped: faces in the target's shape, ``(B, 3, H, W)`` in [-1, 1].
             skin: colour of their skin, from :func:`skin_colour` of the source.
             dense: target shape, ``(B, 478, 3)``.
-            change: target's minus source's expression coefficients and class weights, ``(B, K + C)``.
+            change: target's minus source's expression coefficients and class weights, ``(B, K + C)``, from
+                :meth:`shaded_change`.
             donors: rows of the donors whose mouths are used, ``(B,)``.
             own_gap: :func:`mouth_gap` of the source; a mouth that was open enough keeps its own inside.
             mouths: mouth coefficients ``(B, M)`` instead of the donors'.

@@ -22,7 +22,7 @@ from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
 from lssl_augment.training.shapes import CLEARLY_TOLD, fit_expression_shapes, stretch_of
-from lssl_augment.training.strength import class_strengths
+from lssl_augment.training.strength import class_strengths, find_advisers
 from lssl_augment.training.textures import fit_expression_textures
 
 __all__ = ["CompactFaces", "KnownFaces", "Turned"]
@@ -96,11 +96,15 @@ class CompactFaces:
         self._plain_donors, self.neutral = self.shapes.donors, neutral
         self._fit_rows()
         self._fit_textures(donor_rows, seed)
+        advisers = find_advisers(self, told, CLEARLY_TOLD, seed)
         #: How many times as far as their photographs say the donors of each class go, ``(C,)``.
-        self.strengths = class_strengths(self, told, CLEARLY_TOLD, seed)
+        self.strengths = class_strengths(self, advisers, self.stretch, seed)
         if (self.strengths != 1).any():
             self.stretch(self.strengths)
             self._fit_textures(donor_rows, seed)  # mouths are lent by how far donors open
+        #: How many times as strong as fitted edits to each class are shaded, ``(C,)``.
+        self.shading_strengths = class_strengths(self, advisers, self.shade, seed)
+        self.shade(self.shading_strengths)
         # How far photographs turn their heads, as far as the generator shall.
         yaw = head_yaw(self.dense) if poses_deg else np.zeros(0)
         self._yaws = yaw[np.abs(yaw) <= max(poses_deg, default=0)]
@@ -112,6 +116,12 @@ class CompactFaces:
         for shapes, device in ((self.shapes, "cpu"), (self.on_device[0], self.device)):
             shapes.donors = donors.to(device)
             shapes.stretch = stretch.to(device) if bool(stretch.any()) else None
+
+    def shade(self, strengths: np.ndarray) -> None:
+        """Shade edits to each class so many times as strong as fitted, ``(C,)``."""
+        held = None if (strengths == 1).all() else torch.from_numpy(strengths).float()
+        self.textures.shading_strength = held
+        self.on_device[1].shading_strength = None if held is None else held.to(self.device)
 
     def _fit_textures(self, donor_rows: np.ndarray, seed: int) -> None:
         faces = self.faces
@@ -210,8 +220,7 @@ class CompactFaces:
         rng: np.random.Generator,
         turned: Turned | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces with a donor's expression: landmarks, the change of coefficients and class weights that photographs of
-        it would show, rows of the donors.
+        """Faces with a donor's expression: landmarks, the change that they are shaded by, rows of the donors.
 
         ``turned``: the heads after :meth:`turn`; None: they keep their pose.
         """
@@ -226,7 +235,7 @@ class CompactFaces:
         moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(posed)))
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
         change = shapes.photographed(change, shown)
-        return moved, torch.cat([change, shown - faces.classes], dim=1), rows
+        return moved, self.on_device[1].shaded_change(change, shown - faces.classes, shown), rows
 
     def carry(
         self, images: Tensor, dense: Tensor, moved: Tensor, turned: Turned | None = None, *, back: bool = False

@@ -298,7 +298,7 @@ class CompactObjective:
         """Generator and shape statistics in one file."""
         tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
         shapes = {f"shapes.{k}": v for k, v in vars(self.shapes).items() if v is not None}
-        shapes |= {f"textures.{k}": v for k, v in vars(self.textures).items()}
+        shapes |= {f"textures.{k}": v for k, v in vars(self.textures).items() if v is not None}
         networks = self.config.networks
         architecture = {
             "preset": networks.name, "kind": networks.kind, "generator": dict(networks.generator),
@@ -306,9 +306,16 @@ class CompactObjective:
         }
         rough = ("shapes.donors", "textures.donor_mouths", "textures.donor_open", "textures.shading")  # half is enough
         exact = {name: v.dtype for name, v in shapes.items() if name not in rough}
-        strengths = zip(self.faces.vocabulary.names, self.source.strengths.tolist(), strict=True)
-        further = {name: strength for name, strength in strengths if strength != 1}
-        return Release({**tensors, **shapes}, architecture, exact, {"donor_strengths": further} if further else {})
+        told = {
+            "donor_strengths": self._unlike_one(self.source.strengths),
+            "shading_strengths": self._unlike_one(self.source.shading_strengths),
+        }
+        return Release({**tensors, **shapes}, architecture, exact, {name: told[name] for name in told if told[name]})
+
+    def _unlike_one(self, strengths: np.ndarray) -> dict[str, float]:
+        """Classes whose strength is not 1."""
+        named = zip(self.faces.vocabulary.names, strengths.tolist(), strict=True)
+        return {name: strength for name, strength in named if strength != 1}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: all that a step draws depends on (seed, step)."""

@@ -1,14 +1,18 @@
-"""How far donors must go for a stranger to name them: asked of a classifier that knows photographs only.
+"""How far donors must go, and how strongly edits are shaded, for a stranger to name them: asked of a classifier.
 
 Landmarks of small or poor photographs show less of an expression than the photograph does: a network that cannot see
 the lids of a face of 48 pixels draws those of the mean face, and donors made of such landmarks widen eyes too little
-for surprise. A small classifier (the *adviser*) learns the training photographs of three quarters of the people, and
-looks at those of the others. Where it names edits of a class less often than photographs of it, the donors of that
-class go further, until it does. The adviser is used here and nowhere else; it is no judge, no critic and no gate.
+for surprise. Where landmarks are rough, folds do not lie on each other either, and their mean is pale. A small
+classifier (the *adviser*) learns the training photographs of three quarters of the people, and looks at those of the
+others. Where it names edits of a class clearly less often than photographs of it, the donors of that class go further,
+until it does not; where that is not enough, its edits are shaded more strongly. The adviser is used here and nowhere
+else; it is no judge, no critic and no gate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,89 +23,125 @@ from torch import Tensor
 if TYPE_CHECKING:
     from lssl_augment.training.compact_faces import CompactFaces
 
-__all__ = ["STRENGTHS", "choose_strength", "class_strengths"]
+__all__ = ["STRENGTHS", "Adviser", "choose_strength", "class_strengths", "find_advisers"]
 
-#: How many times as far as :func:`~lssl_augment.training.shapes.fit_expression_shapes` put them donors may go.
+#: How many times as far as :func:`~lssl_augment.training.shapes.fit_expression_shapes` put them donors may go, and how
+#: many times as strong as :func:`~lssl_augment.training.textures.fit_expression_textures` says edits may be shaded.
 STRENGTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
-#: What a step further must gain in the share of edits that are named.
-_GAIN = 0.01
+#: What a step further must gain in the share of edits that are named, and the share of that of photographs that is
+#: enough: more would be exaggerated for the sake of noise.
+_GAIN, _ENOUGH = 0.01, 0.95
 #: People set aside, and how many faces of a class are needed among them: with 60 a share is known to six points.
 _ASIDE, _LEAST = 0.25, 60
-_SOURCES, _PHOTOGRAPHS, _BATCH = 160, 400, 32
+_SOURCES, _PHOTOGRAPHS, _BATCH = 240, 400, 32
 _ADVISER_PX, _ADVISER_STEPS, _ADVISER_BATCH = 64, 400, 64
 
 
-def choose_strength(photographs: float, edits: list[float]) -> float:
+@dataclass(frozen=True, eq=False)
+class Adviser:
+    """A classifier of photographs, and what it can be asked.
+
+    Args:
+        network: trained on some people. present: the classes it tells apart, ``(P,)`` increasing.
+        aside: rows of the people it has not seen. photographs: class that it can be asked of → the share of its
+            photographs that are named rightly.
+    """
+
+    network: torch.nn.Module
+    present: np.ndarray
+    aside: np.ndarray
+    photographs: dict[int, float]
+
+
+def choose_strength(photographs: float, edits: Sequence[float]) -> float:
     """The strength of a class, from the share of photographs and of edits at each strength that are named rightly.
 
-    The first of :data:`STRENGTHS` that is enough, as long as each step on the way gains something; ``edits`` may end
-    where the search did.
+    The first of :data:`STRENGTHS` at which edits are named 0.95 times as often; where none is enough, the one that is
+    best once a point is taken off for every step. ``edits`` may end where one is enough.
     """
-    best = 0
-    for step, share in enumerate(edits):
-        if step and share < edits[best] + _GAIN:
-            break
-        best = step
-        if share >= photographs:
-            break
-    return STRENGTHS[best]
+    enough = [step for step, share in enumerate(edits) if share >= _ENOUGH * photographs]
+    worth = [share - _GAIN * step for step, share in enumerate(edits)]
+    return STRENGTHS[enough[0] if enough else int(np.argmax(worth))]
 
 
-def class_strengths(source: CompactFaces, told: np.ndarray, clear: float, seed: int) -> np.ndarray:
-    """How many times as far the donors of each class should go, ``(C,)``; 1 where that cannot or need not be asked.
+def find_advisers(source: CompactFaces, told: np.ndarray, clear: float, seed: int) -> list[Adviser]:
+    """Who can be asked about ``source``, and of which classes; empty where nothing can or need be asked.
 
     Borrowed classes are asked of the further pack's own faces, the others of the first pack's: photographs and edits
     are of one kind then. Not asked for: faces at rest, classes that shape tells clearly, and classes with fewer than 60
     faces among the people set aside.
 
     Args:
-        source: with shapes and textures fitted; its donors are as before when this returns.
-        told: how well shape tells each class, ``(C,)``. clear: from where on it does so clearly.
+        source: with shapes fitted. told: how well shape tells each class, ``(C,)``. clear: from where on it does so
+            clearly.
     """
-    faces, out = source.faces, np.ones(source.num_classes)
+    faces = source.faces
     further = np.zeros(len(faces), bool) if faces.further is None else faces.further
-    borrowed = np.isin(np.arange(len(out)), source.borrowed)
+    borrowed = np.isin(np.arange(source.num_classes), source.borrowed)
+    out = []
     for rows, able in (
         (np.flatnonzero(~further & ~borrowed[faces.labels]), ~borrowed),
         (np.flatnonzero(further), borrowed),
     ):
         asked = np.flatnonzero(able & (told < clear))
-        _ask(source, rows, [c for c in asked.tolist() if c != source.neutral], out, seed)
-    source.stretch(np.ones(len(out)))
+        adviser = _find(source, rows, [c for c in asked.tolist() if c != source.neutral], seed)
+        if adviser is not None:
+            out.append(adviser)
     return out
 
 
-def _ask(source: CompactFaces, rows: np.ndarray, asked: list[int], out: np.ndarray, seed: int) -> None:
-    """Find the strengths of some classes on some faces, and put them into ``out``."""
+def class_strengths(
+    source: CompactFaces, advisers: Sequence[Adviser], attempt: Callable[[np.ndarray], None], seed: int
+) -> np.ndarray:
+    """How strong the edits to each class should be, ``(C,)`` of :data:`STRENGTHS`; 1 where nobody can be asked.
+
+    Args:
+        source: with shapes and textures fitted.
+        attempt: makes the edits of ``source`` so strong, ``(C,)``; called with ones at the end.
+    """
+    out = np.ones(source.num_classes)
+    for adviser in advisers:
+        rng = np.random.default_rng(seed)
+        for c, real in adviser.photographs.items():
+            others = rng.permutation(adviser.aside[source.faces.labels[adviser.aside] != c])[:_SOURCES]
+            shares: list[float] = []
+            for strength in STRENGTHS:
+                tried = np.ones(len(out))
+                tried[c] = strength
+                attempt(tried)
+                shares.append(_named(adviser.network, _edits(source, others, c, seed), _place(adviser.present, c)))
+                if shares[-1] >= _ENOUGH * real:
+                    break
+            out[c] = choose_strength(real, shares)
+    attempt(np.ones(len(out)))
+    return out
+
+
+def _find(source: CompactFaces, rows: np.ndarray, asked: list[int], seed: int) -> Adviser | None:
+    """An adviser on some faces, for some classes; None where it could be asked of none."""
     faces, labels = source.faces, source.faces.labels
     subjects = np.asarray(faces.subjects)[rows]
     if not asked or len(np.unique(subjects)) < 2:
-        return
+        return None
     splits = GroupShuffleSplit(1, test_size=_ASIDE, random_state=seed)
     known, aside = (rows[part] for part in next(splits.split(rows, groups=subjects)))
     present = np.unique(labels[known])
     asked = [c for c in asked if c in present and _LEAST <= (labels[aside] == c).sum() < len(aside)]
     if not asked:
-        return
-    rng = np.random.default_rng(seed)
-    adviser = _adviser(source, known, present, seed)
+        return None
+    network, rng = _train(source, known, present, seed), np.random.default_rng(seed)
+    photographs = {}
     for c in asked:
-        photographs = rng.permutation(aside[labels[aside] == c])[:_PHOTOGRAPHS]
-        others = rng.permutation(aside[labels[aside] != c])[:_SOURCES]
-        name = int(np.searchsorted(present, c))
-        real = _named(adviser, _cut(faces.images[photographs]), name)
-        shares: list[float] = []
-        for strength in STRENGTHS:
-            tried = np.ones(len(out))
-            tried[c] = strength
-            source.stretch(tried)
-            shares.append(_named(adviser, _edits(source, others, c, seed), name))
-            if shares[-1] >= real or choose_strength(real, shares) != strength:
-                break
-        out[c] = choose_strength(real, shares)
+        some = rng.permutation(aside[labels[aside] == c])[:_PHOTOGRAPHS]
+        photographs[c] = _named(network, _cut(faces.images[some]), _place(present, c))
+    return Adviser(network, present, aside, photographs)
 
 
-def _adviser(source: CompactFaces, rows: np.ndarray, present: np.ndarray, seed: int) -> torch.nn.Module:
+def _place(present: np.ndarray, label: int) -> int:
+    return int(np.searchsorted(present, label))
+
+
+def _train(source: CompactFaces, rows: np.ndarray, present: np.ndarray, seed: int) -> torch.nn.Module:
     """A classifier of the ``present`` classes, trained on some faces."""
     from lssl_augment.evaluation.batches import BatchSource
     from lssl_augment.evaluation.classifiers import ClassifierConfig, train_classifier

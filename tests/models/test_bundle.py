@@ -63,13 +63,17 @@ def test_a_release_comes_back(released: Path) -> None:
             assert torch.equal(found, value), name
 
 
-def test_what_donors_are_stretched_by_comes_back(released: Path, tmp_path: Path) -> None:
+def test_what_an_adviser_found_comes_back(released: Path, tmp_path: Path) -> None:
     tensors, card = read_weights(released, "generator")
     classes, components = len(NAMES), len(tensors["shapes.basis"])
     stretch = torch.arange(float(classes * components)).view(classes, components)
-    floats = {name: t.dtype for name, t in tensors.items()} | {"shapes.stretch": torch.float32}
-    path = write_weights(tmp_path / "far.safetensors", {**tensors, "shapes.stretch": stretch}, card, dtypes=floats)
-    shapes = load_model(path).shapes
+    more = {"shapes.stretch": stretch, "textures.shading_strength": torch.arange(float(classes))}
+    floats = {name: t.dtype for name, t in (tensors | more).items()}
+    bundle = load_model(write_weights(tmp_path / "far.safetensors", tensors | more, card, dtypes=floats))
+    shapes, textures = bundle.shapes, bundle.textures
+    assert textures is not None
+    assert textures.shading_strength is not None
+    assert torch.equal(textures.shading_strength, more["textures.shading_strength"])
     assert shapes is not None
     assert shapes.stretch is not None
     assert torch.equal(shapes.stretch, stretch)
@@ -148,6 +152,10 @@ TENSORS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
     "a stretch of another shape": (
         lambda t: t.update({"shapes.stretch": torch.zeros(1, 2)}),
         "shapes.stretch must have shape",
+    ),
+    "shading strengths of another shape": (
+        lambda t: t.update({"textures.shading_strength": torch.ones(2)}),
+        r"textures.shading_strength must have shape \(3,\); got \(2,\)",
     ),
     "a class without donors": (
         lambda t: t.update({"shapes.donor_labels": t["shapes.donor_labels"].clamp(max=1)}),

@@ -133,6 +133,20 @@ def test_stretched_donors_change_the_shading_of_their_own_class_alone() -> None:
     assert same == [False, True, True, True]
 
 
+def test_a_class_that_is_shaded_more_leaves_the_others_as_they_are() -> None:
+    bundle = posed_bundle(-15, 0, 15)
+    assert bundle.textures is not None
+    strong = replace(bundle, textures=replace(bundle.textures, shading_strength=torch.tensor([1.0, 1.0, 2.0])))
+    images, dense, labels = as_tensors([2, 2, 2, 0, 0])
+    wanted = plan((2, 1.0, 1), (1, 1.0, 2), (-1, 1.0, 3), (2, 0.0, 4), (2, 0.3, 5))
+    before, after = (
+        engine.edit(engine.encode(images, dense, labels), *wanted)
+        for engine in (ExpressionEngine(b, precision="fp32") for b in (bundle, strong))
+    )
+    same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert same == [False, True, True, True, False]
+
+
 def test_bf16_is_close_to_float32(engine: ExpressionEngine, encoded: EncodedFaces) -> None:
     half = ExpressionEngine(compact_bundle(), precision="bf16")
     wanted = plan((0, 1.0, 1), (1, 1.0, 2), (2, 1.0, 3), (1, 1.0, 4))

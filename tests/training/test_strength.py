@@ -1,8 +1,8 @@
-"""Donors go as far as a classifier of photographs asks, and no further."""
+"""Donors go as far, and edits are shaded as strongly, as a classifier of photographs asks, and no further."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,13 @@ from lssl_augment.training import compact_faces, strength
 from lssl_augment.training.compact_faces import CompactFaces
 from lssl_augment.training.compact_objective import CompactObjective
 from lssl_augment.training.shapes import stretch_of
-from lssl_augment.training.strength import STRENGTHS, choose_strength, class_strengths
+from lssl_augment.training.strength import STRENGTHS, choose_strength, class_strengths, find_advisers
 
 UNCLEAR = np.zeros(3)
+
+
+def donor_strengths(source: CompactFaces, told: np.ndarray = UNCLEAR) -> list[float]:
+    return class_strengths(source, find_advisers(source, told, 0.7, 0), source.stretch, 0).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,12 @@ def source() -> CompactFaces:
 @pytest.mark.parametrize(
     ("photographs", "edits", "wanted"),
     [
-        (0.8, [0.8], 1.0),  # enough at once
+        (0.8, [0.76], 1.0),  # enough at once
         (0.8, [0.5, 0.7, 0.8], 1.5),
         (0.8, [0.5, 0.6, 0.7, 0.72, 0.74], 2.0),  # never enough, but always a gain
         (0.8, [0.5, 0.6, 0.605], 1.25),  # the last step gains too little
+        (0.8, [0.5, 0.49, 0.6], 1.5),  # a step that gains nothing is passed over
+        (0.8, [0.5, 0.49, 0.515], 1.0),  # a point for every step on the way
         (0.8, [0.5, 0.4], 1.0),
         (0.0, [0.0], 1.0),
     ],
@@ -43,11 +49,12 @@ def test_the_first_strength_that_is_enough(photographs: float, edits: list[float
 
 
 @given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=len(STRENGTHS)))
-def test_no_step_is_taken_that_gains_nothing(photographs: float, edits: list[float]) -> None:
+def test_no_way_is_gone_that_gains_nothing(photographs: float, edits: list[float]) -> None:
     chosen = STRENGTHS.index(choose_strength(photographs, edits))
-    way = edits[: chosen + 1]
-    assert all(b >= a + 0.01 for a, b in pairwise(way))
-    assert all(share < photographs for share in way[:-1])
+    assert all(share < 0.95 * photographs for share in edits[:chosen])
+    if edits[chosen] < 0.95 * photographs:  # none is enough
+        assert max(edits) < 0.95 * photographs
+        assert all(edits[chosen] >= share + 0.01 * (chosen - at) - 1e-9 for at, share in enumerate(edits))
 
 
 def test_what_a_class_is_stretched_by() -> None:
@@ -80,7 +87,7 @@ def shares_of(patch: pytest.MonkeyPatch, source: CompactFaces, answers: dict[int
         return answers[name][round(far, 2)]
 
     patch.setattr(strength, "_LEAST", 1)
-    patch.setattr(strength, "_adviser", lambda *_: torch.nn.Identity())
+    patch.setattr(strength, "_train", lambda *_: torch.nn.Identity())
     patch.setattr(strength, "_edits", edits)
     patch.setattr(strength, "_named", named)
     return asked
@@ -91,17 +98,17 @@ def test_each_class_is_asked_alone_and_donors_are_put_back(
 ) -> None:
     answers = {1: {0: 0.5, 1.0: 0.6}, 2: {0: 0.8, 1.0: 0.3, 1.25: 0.5, 1.5: 0.81}}
     asked = shares_of(monkeypatch, source, answers)
-    assert class_strengths(source, UNCLEAR, 0.7, 0).tolist() == [1, 1, 1.5]
+    assert donor_strengths(source) == [1, 1, 1.5]
     assert asked == [1, 2]
     assert torch.equal(source.shapes.donors, source._plain_donors)
 
 
 def test_clear_classes_and_small_ones_are_not_asked(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = shares_of(monkeypatch, source, {c: {0: 0.9, 1.0: 0.1, 1.25: 0.1} for c in range(3)})
-    assert class_strengths(source, np.array([0, 0.7, 0.69]), 0.7, 0).tolist() == [1] * 3
+    asked = shares_of(monkeypatch, source, {c: {0: 0.9} | dict.fromkeys(STRENGTHS, 0.1) for c in range(3)})
+    assert donor_strengths(source, np.array([0, 0.7, 0.69])) == [1] * 3
     assert asked == [2]
     monkeypatch.setattr(strength, "_LEAST", 57)
-    assert class_strengths(source, UNCLEAR, 0.7, 0).tolist() == [1] * 3
+    assert donor_strengths(source) == [1] * 3
     assert asked == [2]
 
 
@@ -109,9 +116,9 @@ def test_a_real_adviser_looks_at_real_edits(source: CompactFaces, monkeypatch: p
     monkeypatch.setattr(strength, "_LEAST", 1)
     monkeypatch.setattr(strength, "_ADVISER_STEPS", 2)
     monkeypatch.setattr(strength, "_SOURCES", 4)
-    first, again = (class_strengths(source, UNCLEAR, 0.7, 0) for _ in range(2))
-    assert first.tolist() == again.tolist()
-    assert set(first.tolist()) <= set(STRENGTHS)
+    first, again = (donor_strengths(source) for _ in range(2))
+    assert first == again
+    assert set(first) <= set(STRENGTHS)
     assert first[source.neutral] == 1
     assert torch.equal(source.shapes.donors, source._plain_donors)
 
@@ -127,11 +134,49 @@ def test_edits_that_the_adviser_sees_show_the_strength(source: CompactFaces) -> 
     assert torch.equal(strength._edits(source, rows, 2, 0), plain)
 
 
+def test_shading_is_asked_after_donors_and_put_back(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[float]] = []
+
+    def edits(_: CompactFaces, rows: np.ndarray, target: int, seed: int) -> Any:
+        held = source.textures.shading_strength
+        tried.append([1.0] * 3 if held is None else held.tolist())
+        return "edits", tried[-1][target]
+
+    def named(_: Any, images: Any, name: int) -> float:
+        return 0.5 if not isinstance(images, tuple) else {1.0: 0.3, 1.25: 0.4, 1.5: 0.5}[images[1]]
+
+    monkeypatch.setattr(strength, "_LEAST", 1)
+    monkeypatch.setattr(strength, "_train", lambda *_: torch.nn.Identity())
+    monkeypatch.setattr(strength, "_edits", edits)
+    monkeypatch.setattr(strength, "_named", named)
+    advisers = find_advisers(source, UNCLEAR, 0.7, 0)
+    assert class_strengths(source, advisers, source.shade, 0).tolist() == [1, 1.5, 1.5]
+    assert tried == [[1, 1, 1], [1, 1.25, 1], [1, 1.5, 1], [1, 1, 1], [1, 1, 1.25], [1, 1, 1.5]]
+    assert source.textures.shading_strength is None
+    assert source.on_device[1].shading_strength is None
+
+
+def test_edits_that_the_adviser_sees_are_shaded_as_strongly(source: CompactFaces) -> None:
+    rows = np.flatnonzero(source.faces.labels == source.neutral)[:3]
+    plain = strength._edits(source, rows, 2, 0)
+    source.shade(np.array([1, 1, 2.0]))
+    assert not torch.equal(strength._edits(source, rows, 2, 0), plain)
+    source.shade(np.array([1, 2.0, 1]))  # another class
+    assert torch.equal(strength._edits(source, rows, 2, 0), plain)
+    source.shade(np.ones(3))
+    assert torch.equal(strength._edits(source, rows, 2, 0), plain)
+
+
 def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
     assert source.strengths.tolist() == [1] * 3  # too few faces to ask
     silent = CompactObjective(compact_config(), source.faces, source)
     assert silent.release(silent.generator).training == {}
-    monkeypatch.setattr(compact_faces, "class_strengths", lambda *_: np.array([1, 1, 2.0]))
+
+
+    def found(source: CompactFaces, _: Any, attempt: Callable[[np.ndarray], None], seed: int) -> np.ndarray:
+        return np.array([1, 1, 2.0] if attempt == source.stretch else [1, 1.5, 1])
+
+    monkeypatch.setattr(compact_faces, "class_strengths", found)
     strong = CompactFaces(training_faces(), SIZE_PX, 0, torch.device("cpu"))
     rows = strong.shapes.donor_labels == 2
     assert torch.equal(strong.shapes.donors[~rows], source.shapes.donors[~rows])
@@ -140,18 +185,21 @@ def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypat
     assert far == pytest.approx(2 * near, rel=1e-4)
     assert not torch.equal(strong.textures.donor_mouths, source.textures.donor_mouths)
     loud = CompactObjective(compact_config(), strong.faces, strong)
-    assert loud.release(loud.generator).training == {"donor_strengths": {"surprise": 2.0}}
+    told = loud.release(loud.generator)
+    assert told.training == {"donor_strengths": {"surprise": 2.0}, "shading_strengths": {"happiness": 1.5}}
+    assert told.tensors["textures.shading_strength"].tolist() == [1, 1.5, 1]
+    assert "textures.shading_strength" not in silent.release(silent.generator).tensors
 
 
 def test_borrowed_classes_are_asked_of_the_faces_that_teach_them(monkeypatch: pytest.MonkeyPatch) -> None:
     faces, seen = joined(), []
 
-    def ask(source: CompactFaces, rows: np.ndarray, asked: list[int], out: np.ndarray, seed: int) -> None:
+    def find(source: CompactFaces, rows: np.ndarray, asked: list[int], seed: int) -> None:
         further = np.unique(np.asarray(faces.further)[rows])
         seen.append((np.unique(faces.labels[rows]).tolist(), further.tolist(), asked))
 
-    monkeypatch.setattr(strength, "_ask", ask)
+    monkeypatch.setattr(strength, "_find", find)
     source = CompactFaces(faces, SIZE_PX, 0, torch.device("cpu"))
     seen.clear()
-    class_strengths(source, UNCLEAR, 0.7, 0)
+    assert find_advisers(source, UNCLEAR, 0.7, 0) == []
     assert seen == [([0, 2], [False], [2]), ([0, 1], [True], [1])]
