@@ -65,6 +65,8 @@ _PLAINLY_OPEN = 0.2
 #: rest from which so little is left, in openings at rest.
 _REST_SHARE, _REST_REACH = 0.2, 0.5
 _MIRROR_YZ = (1.0, -1.0, -1.0)
+#: What an edit takes off a face beyond the expression that its landmarks tell, in means of the class it shows.
+_BEYOND = 0.5
 
 
 def _procrustes(points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -171,6 +173,15 @@ class ExpressionShapes:
         row = torch.where((labels < 0) | (labels >= self.num_classes), self.num_classes, labels)
         mean = self.class_mean[row]
         return mean + torch.einsum("bij,bj->bi", self.expression_gain[row], coefficients - mean)
+
+    def taken_off(self, expression: Tensor, classes: Tensor) -> Tensor:
+        """What an edit takes off faces with these expression parts ``(B, K)`` and class weights ``(B, C)``, ``(B, K)``.
+
+        The landmarks of a photograph lie between those of the face at rest and what it shows, as those that find them
+        err towards the mean face, and the posterior mean leaves what may be the person. So faces that were freed of the
+        posterior mean alone went on smiling a little, and more of what their class is goes with it.
+        """
+        return expression + _BEYOND * classes @ self.class_mean[: self.num_classes]
 
     def class_weights(self, coefficients: Tensor, labels: Tensor) -> Tensor:
         """How much a face shows each class, ``(B, C)``: its label, or where it has none what its shape says."""

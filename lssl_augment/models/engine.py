@@ -37,7 +37,8 @@ class EncodedFaces:
     Attributes:
         latent: what the encoder made of the faces.
         dense: landmarks, ``(B, 478, 3)`` px.
-        back, expression, classes: pose, expression and class weights in the shape model's terms; None without one.
+        back, expression, classes: pose, the expression that an edit takes off, and class weights in the shape model's
+            terms; None without one.
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
         labels: their expressions, ``(B,)`` int64, −1 for unknown; None without a shape model.
         codes: expression, pose and light of the faces, ``(B, G)``, −1 unknown; None where the generator takes the
@@ -202,6 +203,7 @@ class ExpressionEngine:
         coefficients = self._shapes.coefficients(shape)
         expression = self._shapes.expression(coefficients, labels)
         shown = self._shapes.class_weights(coefficients, labels)
+        expression = self._shapes.taken_off(expression, shown)
         return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense), labels)
 
     @torch.no_grad()

@@ -37,8 +37,8 @@ class KnownFaces:
 
     Args:
         images: ``(B, 3, S, S)`` float in [-1, 1]. dense: ``(B, 478, 3)`` float, face pixels. labels: ``(B,)`` int64.
-        back: from the shape model's pose to the face's. expression: ``(B, K)``, in the shape model's terms. classes:
-            ``(B, C)`` float, one-hot.
+        back: from the shape model's pose to the face's. expression: what an edit takes off, ``(B, K)``, in the shape
+            model's terms. classes: ``(B, C)`` float, one-hot.
     """
 
     images: Tensor
@@ -172,13 +172,14 @@ class CompactFaces:
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
         dense = torch.where(flip[:, None, None], self._mirror(dense), dense)
         index = torch.from_numpy(rows + flipped * len(self.faces))
+        classes = F.one_hot(torch.from_numpy(self.faces.labels[rows]), self.num_classes).float()
         return KnownFaces(
             images.to(self.device, memory_format=torch.channels_last),
             dense.to(self.device),
             torch.from_numpy(self.faces.labels[rows]).to(self.device),
             self._back[index].to(self.device),
-            self.expression[index].to(self.device),
-            F.one_hot(torch.from_numpy(self.faces.labels[rows]), self.num_classes).float().to(self.device),
+            self.shapes.taken_off(self.expression[index], classes).to(self.device),
+            classes.to(self.device),
         )
 
     def draw(self, n: int, uniform_share: float, rng: np.random.Generator) -> KnownFaces:

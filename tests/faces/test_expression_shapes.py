@@ -182,6 +182,15 @@ def test_what_photographs_would_show_of_stretched_donors(shapes: ExpressionShape
     assert torch.equal(stretched.to("cpu").stretch, stretched.stretch)  # type: ignore[arg-type]
 
 
+def test_more_of_a_class_is_taken_off_than_landmarks_tell(shapes: ExpressionShapes) -> None:
+    expression = torch.randn(3, len(shapes.basis), generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.5, 0.5], [0.0, 0.0, 0.0]])
+    more = shapes.taken_off(expression, classes) - expression
+    torch.testing.assert_close(more[0], 0.5 * shapes.class_mean[2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(more[1], 0.25 * (shapes.class_mean[1] + shapes.class_mean[2]), atol=1e-4, rtol=0)
+    assert not more[2].any()
+
+
 def test_class_weights_are_the_label_or_what_the_shape_says(shapes: ExpressionShapes) -> None:
     _, dense, _ = as_tensors([0, 1, 2])
     coefficients = shapes.coefficients(shapes.canonical(dense)[0])

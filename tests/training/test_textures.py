@@ -30,7 +30,7 @@ def test_what_is_fitted() -> None:
     assert textures.donor_mouths.shape == (len(shapes.donors), count)
     assert float(textures.donor_mouths.std(0).min()) > 1e-4
     assert textures.donor_open.shape == (len(shapes.donors),)
-    assert all(bool(value.isfinite().all()) for value in vars(textures).values())
+    assert all(bool(value.isfinite().all()) for value in vars(textures).values() if value is not None)
     torch.testing.assert_close(textures.mouth_basis @ textures.mouth_basis.T, torch.eye(count), atol=1e-3, rtol=0)
     assert float(mouth_gap(textures.frame[None])) > 0.12
 
@@ -89,7 +89,7 @@ def test_fitting_again_gives_the_same_and_draws_from_no_global_generator() -> No
     )
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in vars(objective.textures).items():
-        assert torch.equal(getattr(again, name), value), name
+        assert (value is getattr(again, name) is None) or torch.equal(getattr(again, name), value), name
 
 
 def test_too_few_open_mouths() -> None:
