@@ -22,7 +22,7 @@ from lssl_augment.models.warp import shape_flow
 from lssl_augment.training.batches import TrainingFaces
 from lssl_augment.training.further import as_seen, borrowed_classes
 from lssl_augment.training.shapes import CLEARLY_TOLD, fit_expression_shapes, stretch_of
-from lssl_augment.training.strength import class_strengths, find_advisers
+from lssl_augment.training.strength import DONOR_STEP, SHADING_STEP, class_strengths, find_advisers
 from lssl_augment.training.textures import fit_expression_textures
 
 __all__ = ["CompactFaces", "KnownFaces", "Turned"]
@@ -97,14 +97,15 @@ class CompactFaces:
         self._fit_rows()
         self._fit_textures(donor_rows, seed)
         advisers = find_advisers(self, told, CLEARLY_TOLD, seed)
+        #: How many times as strong as fitted edits to each class are shaded, ``(C,)``.
+        self.shading_strengths = class_strengths(self, advisers, self.shade, SHADING_STEP, seed)
+        self.shade(self.shading_strengths)
         #: How many times as far as their photographs say the donors of each class go, ``(C,)``.
-        self.strengths = class_strengths(self, advisers, self.stretch, seed)
+        self.strengths = class_strengths(self, advisers, self.stretch, DONOR_STEP, seed)
         if (self.strengths != 1).any():
             self.stretch(self.strengths)
             self._fit_textures(donor_rows, seed)  # mouths are lent by how far donors open
-        #: How many times as strong as fitted edits to each class are shaded, ``(C,)``.
-        self.shading_strengths = class_strengths(self, advisers, self.shade, seed)
-        self.shade(self.shading_strengths)
+            self.shade(self.shading_strengths)
         # How far photographs turn their heads, as far as the generator shall.
         yaw = head_yaw(self.dense) if poses_deg else np.zeros(0)
         self._yaws = yaw[np.abs(yaw) <= max(poses_deg, default=0)]

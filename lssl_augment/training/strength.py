@@ -1,12 +1,12 @@
-"""How far donors must go, and how strongly edits are shaded, for a stranger to name them: asked of a classifier.
+"""How strongly edits are shaded, and how far donors go, for a stranger to name them: asked of a classifier.
 
 Landmarks of small or poor photographs show less of an expression than the photograph does: a network that cannot see
 the lids of a face of 48 pixels draws those of the mean face, and donors made of such landmarks widen eyes too little
 for surprise. Where landmarks are rough, folds do not lie on each other either, and their mean is pale. A small
 classifier (the *adviser*) learns the training photographs of three quarters of the people, and looks at those of the
-others. Where it names edits of a class clearly less often than photographs of it, the donors of that class go further,
-until it does not; where that is not enough, its edits are shaded more strongly. The adviser is used here and nowhere
-else; it is no judge, no critic and no gate.
+others. Where it names edits of a class clearly less often than photographs of it, they are shaded more strongly, until
+it does not; where that is not enough, the donors of the class go further. Shading first: it deforms nobody. The adviser
+is used here and nowhere else; it is no judge, no critic and no gate.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from lssl_augment.training.compact_faces import CompactFaces
 
-__all__ = ["STRENGTHS", "Adviser", "choose_strength", "class_strengths", "find_advisers"]
+__all__ = ["DONOR_STEP", "SHADING_STEP", "STRENGTHS", "Adviser", "choose_strength", "class_strengths", "find_advisers"]
 
 #: How many times as far as :func:`~lssl_augment.training.shapes.fit_expression_shapes` put them donors may go, and how
 #: many times as strong as :func:`~lssl_augment.training.textures.fit_expression_textures` says edits may be shaded.
 STRENGTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
-#: What a step further must gain in the share of edits that are named, and the share of that of photographs that is
-#: enough: more would be exaggerated for the sake of noise.
-_GAIN, _ENOUGH = 0.01, 0.95
+#: What a step further must gain in the share of edits that are named; donors that go too far shout, whatever their
+#: expression is.
+SHADING_STEP, DONOR_STEP = 0.01, 0.02
+#: The share of that of photographs that is enough: more would be exaggerated for the sake of noise.
+_ENOUGH = 0.95
 #: People set aside, and how many faces of a class are needed among them: with 60 a share is known to six points.
 _ASIDE, _LEAST = 0.25, 60
 _SOURCES, _PHOTOGRAPHS, _BATCH = 240, 400, 32
@@ -53,14 +55,14 @@ class Adviser:
     photographs: dict[int, float]
 
 
-def choose_strength(photographs: float, edits: Sequence[float]) -> float:
+def choose_strength(photographs: float, edits: Sequence[float], step_gain: float) -> float:
     """The strength of a class, from the share of photographs and of edits at each strength that are named rightly.
 
     The first of :data:`STRENGTHS` at which edits are named 0.95 times as often; where none is enough, the one that is
-    best once a point is taken off for every step. ``edits`` may end where one is enough.
+    best once ``step_gain`` is taken off for every step. ``edits`` may end where one is enough.
     """
     enough = [step for step, share in enumerate(edits) if share >= _ENOUGH * photographs]
-    worth = [share - _GAIN * step for step, share in enumerate(edits)]
+    worth = [share - step_gain * step for step, share in enumerate(edits)]
     return STRENGTHS[enough[0] if enough else int(np.argmax(worth))]
 
 
@@ -91,13 +93,18 @@ def find_advisers(source: CompactFaces, told: np.ndarray, clear: float, seed: in
 
 
 def class_strengths(
-    source: CompactFaces, advisers: Sequence[Adviser], attempt: Callable[[np.ndarray], None], seed: int
+    source: CompactFaces,
+    advisers: Sequence[Adviser],
+    attempt: Callable[[np.ndarray], None],
+    step_gain: float,
+    seed: int,
 ) -> np.ndarray:
     """How strong the edits to each class should be, ``(C,)`` of :data:`STRENGTHS`; 1 where nobody can be asked.
 
     Args:
         source: with shapes and textures fitted.
         attempt: makes the edits of ``source`` so strong, ``(C,)``; called with ones at the end.
+        step_gain: what a step must gain, as of :func:`choose_strength`.
     """
     out = np.ones(source.num_classes)
     for adviser in advisers:
@@ -112,7 +119,7 @@ def class_strengths(
                 shares.append(_named(adviser.network, _edits(source, others, c, seed), _place(adviser.present, c)))
                 if shares[-1] >= _ENOUGH * real:
                     break
-            out[c] = choose_strength(real, shares)
+            out[c] = choose_strength(real, shares, step_gain)
     attempt(np.ones(len(out)))
     return out
 

@@ -23,7 +23,7 @@ UNCLEAR = np.zeros(3)
 
 
 def donor_strengths(source: CompactFaces, told: np.ndarray = UNCLEAR) -> list[float]:
-    return class_strengths(source, find_advisers(source, told, 0.7, 0), source.stretch, 0).tolist()
+    return class_strengths(source, find_advisers(source, told, 0.7, 0), source.stretch, 0.01, 0).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +45,21 @@ def source() -> CompactFaces:
     ],
 )
 def test_the_first_strength_that_is_enough(photographs: float, edits: list[float], wanted: float) -> None:
-    assert choose_strength(photographs, edits) == wanted
+    assert choose_strength(photographs, edits, 0.01) == wanted
 
 
 @given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=len(STRENGTHS)))
 def test_no_way_is_gone_that_gains_nothing(photographs: float, edits: list[float]) -> None:
-    chosen = STRENGTHS.index(choose_strength(photographs, edits))
+    chosen = STRENGTHS.index(choose_strength(photographs, edits, 0.01))
     assert all(share < 0.95 * photographs for share in edits[:chosen])
     if edits[chosen] < 0.95 * photographs:  # none is enough
         assert max(edits) < 0.95 * photographs
         assert all(edits[chosen] >= share + 0.01 * (chosen - at) - 1e-9 for at, share in enumerate(edits))
+
+
+def test_a_dearer_step_must_bring_more() -> None:
+    assert choose_strength(0.8, [0.5, 0.515, 0.53], 0.01) == 1.5
+    assert choose_strength(0.8, [0.5, 0.515, 0.53], 0.02) == 1.0
 
 
 def test_what_a_class_is_stretched_by() -> None:
@@ -134,7 +139,7 @@ def test_edits_that_the_adviser_sees_show_the_strength(source: CompactFaces) -> 
     assert torch.equal(strength._edits(source, rows, 2, 0), plain)
 
 
-def test_shading_is_asked_after_donors_and_put_back(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shading_is_asked_class_by_class_and_put_back(source: CompactFaces, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[list[float]] = []
 
     def edits(_: CompactFaces, rows: np.ndarray, target: int, seed: int) -> Any:
@@ -150,7 +155,7 @@ def test_shading_is_asked_after_donors_and_put_back(source: CompactFaces, monkey
     monkeypatch.setattr(strength, "_edits", edits)
     monkeypatch.setattr(strength, "_named", named)
     advisers = find_advisers(source, UNCLEAR, 0.7, 0)
-    assert class_strengths(source, advisers, source.shade, 0).tolist() == [1, 1.5, 1.5]
+    assert class_strengths(source, advisers, source.shade, 0.01, 0).tolist() == [1, 1.5, 1.5]
     assert tried == [[1, 1, 1], [1, 1.25, 1], [1, 1.5, 1], [1, 1, 1], [1, 1, 1.25], [1, 1, 1.5]]
     assert source.textures.shading_strength is None
     assert source.on_device[1].shading_strength is None
@@ -173,7 +178,8 @@ def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypat
     assert silent.release(silent.generator).training == {}
 
 
-    def found(source: CompactFaces, _: Any, attempt: Callable[[np.ndarray], None], seed: int) -> np.ndarray:
+    def found(source: CompactFaces, _: Any, attempt: Callable[[np.ndarray], None], gain: float, seed: int) -> np.ndarray:
+        assert gain == (0.02 if attempt == source.stretch else 0.01)
         return np.array([1, 1, 2.0] if attempt == source.stretch else [1, 1.5, 1])
 
     monkeypatch.setattr(compact_faces, "class_strengths", found)
