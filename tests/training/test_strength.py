@@ -178,7 +178,7 @@ def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypat
     assert silent.release(silent.generator).training == {}
 
 
-    def found(source: CompactFaces, _: Any, attempt: Callable[[np.ndarray], None], gain: float, seed: int) -> np.ndarray:
+    def found(source: CompactFaces, _: Any, attempt: Callable[..., None], gain: float, seed: int) -> np.ndarray:
         assert gain == (0.02 if attempt == source.stretch else 0.01)
         return np.array([1, 1, 2.0] if attempt == source.stretch else [1, 1.5, 1])
 
