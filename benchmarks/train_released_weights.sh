@@ -33,7 +33,7 @@ cp "$out"/runs/00000-*/weights/compact-128.json "$out/lfw-128.json"
 lssl-augment train "$out/lfw.h5" --further "$out/fer2013.h5" --init "$out/lfw-128.safetensors" --steps 1 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set attributes=expression,signed-pose:30
 
-# Seven expressions of small grey faces, from FER2013 alone: 19 minutes on one core once its statistics are fitted; its
+# Seven expressions of small grey faces, from FER2013 alone: 14 minutes on one core once its statistics are fitted; its
 # log in small form is benchmarks/results/training/fer-128.
 lssl-augment train "$out/fer2013.h5" --preset compact --steps 380 --batch 12 --seed 0 --out "$out/runs" \
     --set classes=neutral,happiness,surprise,anger,sadness,fear,disgust --set ema_decay=0.99 \
