@@ -5,7 +5,7 @@
 `evaluate` needs photographs of every class, and the first pack has none of what it borrows. So judges learn the
 training faces of the further pack, and look at the edits of the first pack's people as if these were of that kind: grey
 and without detail, as the critic sees them. What it costs that they are not is told by photographs of the first pack,
-shown in the same way, beside photographs of the further pack.
+shown in the same way, beside photographs of the further pack, shown so too.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lssl_augment.attributes import Vocabulary
 from lssl_augment.evaluation.classifiers import ClassifierConfig
-from lssl_augment.evaluation.edits import choose_sources, edit_sources, resize
+from lssl_augment.evaluation.edits import choose_sources, edit_sources
+from lssl_augment.evaluation.evaluate import labelled, read_split, share_named
 from lssl_augment.evaluation.judges import Judge, judge_cache, train_judges
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.bundle import load_model
 from lssl_augment.models.engine import ExpressionEngine
 from lssl_augment.training.further import as_seen
 
-#: Photographs of a class that are named, at most; with fewer than so many a class is left out.
-_MOST, _LEAST = 400, 20
+#: With fewer faces a class is left out.
+_LEAST = 20
 
 
 def shown_small(images: Tensor) -> Tensor:
@@ -39,29 +38,14 @@ def shown_small(images: Tensor) -> Tensor:
     return torch.cat(parts).round().clamp(0, 255).to(torch.uint8)
 
 
-def named(judges: Sequence[Judge], images: Tensor, labels: Tensor) -> dict[str, dict[str, Any]]:
-    """Share of each class that is named rightly, in %: mean and standard deviation over judges, and how many."""
-    out = {}
-    hits = [(judge.says(images) == labels).float() for judge in judges]
-    for c, name in enumerate(judges[0].vocabulary.names):
-        rows = labels == c
-        if not rows.any():
-            continue
-        shares = np.array([100 * float(hit[rows].mean()) for hit in hits])
-        spread = round(float(shares.std(ddof=1)), 1) if len(shares) > 1 else None
-        out[name] = {"mean": round(float(shares.mean()), 1), "sd": spread, "faces": int(rows.sum())}
-    return out
-
-
-def photographs(pack: FacePack, vocabulary: Vocabulary, split: str, size_px: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Some faces of each class of a split and their labels; classes with few are left out."""
-    mapping, rng = vocabulary.mapping_from(pack.vocabulary), np.random.default_rng(seed)
-    rows = pack.select(split=split)
-    labels = np.array([mapping.get(int(label), -1) for label in np.asarray(pack.labels)[rows]])
-    kept = [np.flatnonzero(labels == c) for c in range(len(vocabulary))]
-    chosen = np.concatenate([rng.permutation(own)[:_MOST] for own in kept if len(own) >= _LEAST])
-    images = np.stack([np.asarray(pack.images[int(row)]) for row in rows[chosen]])
-    return resize(torch.from_numpy(images).permute(0, 3, 1, 2), size_px), torch.from_numpy(labels[chosen])
+def named(judges: Sequence[Judge], images: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Share of each class that is named rightly, and how many faces it has; classes with few are left out."""
+    names = judges[0].vocabulary.names
+    counts = torch.bincount(labels, minlength=len(names))
+    keep = counts[labels] >= _LEAST
+    images, labels = images[keep], labels[keep]
+    shares = share_named([judge.says(images) == labels for judge in judges], labels, names)
+    return {**shares, "faces": {name: int(n) for name, n in zip(names, counts, strict=True) if n >= _LEAST}}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,14 +84,14 @@ def main(arguments: list[str] | None = None) -> None:
             "classes": list(names),
             "edits": named(judges, shown_small(edits.images), edits.targets),
         }
-        images, labels = photographs(pack, engine.vocabulary, args.split, size, args.seed)
-        told["photographs"] = named(judges, shown_small(images), labels)
-        images, labels = photographs(further, engine.vocabulary, args.further_split, size, args.seed)
-        told["photographs_further"] = named(judges, images, labels)
-        told["photographs_further_small"] = named(judges, shown_small(images), labels)
+        parts = {"photographs": (pack, args.split), "photographs_further": (further, args.further_split)}
+        for what, (photos, split) in parts.items():
+            rows = photos.select(split=split)
+            faces, _ = labelled(read_split(photos, split, size), photos, rows, engine.vocabulary)
+            told[what] = named(judges, shown_small(faces.images), faces.labels)
     args.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    for what in ("edits", "photographs", "photographs_further", "photographs_further_small"):
-        print(what.ljust(26), {name: row["mean"] for name, row in told[what].items()})
+    for what in ("edits", "photographs", "photographs_further"):
+        print(what.ljust(19), {name: row["mean"] for name, row in told[what].items() if name != "faces"})
 
 
 if __name__ == "__main__":

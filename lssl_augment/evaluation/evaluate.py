@@ -31,7 +31,7 @@ from lssl_augment.faces.landmarks import SPARSE_FROM_DENSE
 from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.landmark_net import LandmarkNet
 
-__all__ = ["EvaluateConfig", "evaluate", "evaluation_vocabulary", "sharpness"]
+__all__ = ["EvaluateConfig", "evaluate", "evaluation_vocabulary", "labelled", "read_split", "share_named", "sharpness"]
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def evaluate(
     if config.split != "train":
         _check_apart(pack, config.split)
     progress(f"reading split {config.split}")
-    everyone = _read_split(pack, config.split, engine.face_size_px)
-    test, real_rows = _labelled(everyone, pack, pack.select(split=config.split), engine.vocabulary)
+    everyone = read_split(pack, config.split, engine.face_size_px)
+    test, real_rows = labelled(everyone, pack, pack.select(split=config.split), engine.vocabulary)
     rows = choose_sources(
         pack,
         engine.vocabulary,
@@ -145,7 +145,7 @@ def evaluate(
         plain = edit_sources(other, pack, rows, config.seed)
         plain_hits = [judge.says(plain.images) == plain.targets for judge in judges]
         row = {
-            "label_fidelity": _by_class(plain_hits, plain.targets, names),
+            "label_fidelity": share_named(plain_hits, plain.targets, names),
             "sharpness_ratio": _quartiles(_sharpness_ratio(plain)),
             "kid": kid_table(judges[0], plain, test, config, real_features),
         }
@@ -217,12 +217,17 @@ def fidelity_table(
     Args:
         hits, real_hits: what each judge named rightly, of edits with these targets ``(N,)`` and of the test faces.
     """
-    made, real = _by_class(hits, targets, test.classes), _by_class(real_hits, test.labels, test.classes)
+    made, real = share_named(hits, targets, test.classes), share_named(real_hits, test.labels, test.classes)
     share = made["balanced"]["mean"] / real["balanced"]["mean"] if real["balanced"]["mean"] else float("nan")
     return {"edits": made, "real": real, "edits_over_real": round(share, 4), "judges": len(hits)}
 
 
-def _by_class(hits: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
+def share_named(hits: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """Share of each class that is named rightly and, as ``balanced``, their mean; mean and sd over judges.
+
+    Args:
+        hits: what each judge named rightly, of faces with these labels ``(N,)``; classes without a face are left out.
+    """
     table = np.array([[_mean(hit[labels == c]) for c in range(len(names))] for hit in hits])
     balanced = np.nanmean(table, axis=1)
     each = {n: _spread(table[:, c]) for c, n in enumerate(names) if not np.isnan(table[:, c]).any()}
@@ -281,7 +286,7 @@ def _sharpness_ratio(edits: Edits) -> np.ndarray:
     return np.asarray(sharpness(edits.images) / source[edits.origin.numpy()])
 
 
-def _read_split(pack: FacePack, split: str, size_px: int) -> Tensor:
+def read_split(pack: FacePack, split: str, size_px: int) -> Tensor:
     """All faces of a split, labelled or not, ``(M, 3, S, S)`` uint8; identity needs people, not labels."""
     rows = pack.select(split=split)
     parts = [
@@ -291,7 +296,7 @@ def _read_split(pack: FacePack, split: str, size_px: int) -> Tensor:
     return torch.cat(parts).contiguous()
 
 
-def _labelled(faces: Tensor, pack: FacePack, rows: np.ndarray, vocabulary: Vocabulary) -> tuple[FaceTable, np.ndarray]:
+def labelled(faces: Tensor, pack: FacePack, rows: np.ndarray, vocabulary: Vocabulary) -> tuple[FaceTable, np.ndarray]:
     """Those of the faces, rows ``(M,)`` of the pack, that show a class of the vocabulary, and their rows."""
     mapping = vocabulary.mapping_from(pack.vocabulary)
     labels = torch.tensor([mapping.get(int(label), -1) for label in np.asarray(pack.labels)[rows]])

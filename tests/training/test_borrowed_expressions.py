@@ -25,15 +25,14 @@ def test_faces_are_shown_grey_and_without_detail() -> None:
     assert float(small.float().mean()) == pytest.approx(float(images.float().mean()), abs=1)
 
 
-def test_shares_are_means_over_judges_of_the_classes_that_are_there() -> None:
+def test_shares_are_means_over_judges_of_the_classes_that_have_faces_enough() -> None:
     named = runpy.run_path(str(SCRIPT))["named"]
-    vocabulary, labels = Vocabulary(("neutral", "happiness", "fear")), torch.tensor([0, 0, 2, 2])
-    judges = [
-        SimpleNamespace(vocabulary=vocabulary, says=lambda _: torch.tensor([0, 0, 2, 1])),
-        SimpleNamespace(vocabulary=vocabulary, says=lambda _: torch.tensor([0, 1, 1, 2])),
-    ]
-    found = named(judges, torch.zeros(4, 3, 8, 8), labels)
-    assert found["neutral"] == {"mean": 75.0, "sd": pytest.approx(35.4), "faces": 2}
-    assert found["fear"] == {"mean": 50.0, "sd": 0.0, "faces": 2}
+    vocabulary, labels = Vocabulary(("neutral", "happiness", "fear")), torch.tensor([0] * 20 + [1] * 19 + [2] * 40)
+    answers = (torch.tensor([0] * 20 + [2] * 40), torch.tensor([0] * 10 + [1] * 10 + [2] * 30 + [0] * 10))
+    judges = [SimpleNamespace(vocabulary=vocabulary, says=lambda _, answer=answer: answer) for answer in answers]
+    found = named(judges, torch.zeros(79, 3, 8, 8), labels)
+    assert found["faces"] == {"neutral": 20, "fear": 40}
+    assert found["neutral"] == {"mean": 0.75, "sd": pytest.approx(0.3536)}
+    assert found["fear"]["mean"] == 0.875
+    assert found["balanced"]["mean"] == pytest.approx((1 + 1 + 0.5 + 0.75) / 4, abs=1e-4)
     assert "happiness" not in found
-    assert named(judges[:1], torch.zeros(4, 3, 8, 8), labels)["neutral"]["sd"] is None
