@@ -32,7 +32,7 @@ _SKIN = [50, 280, 205, 425, 117, 346, 187, 411, 199, 202, 422]
 _OPEN_DONOR = 0.12
 #: Largest change of log luminance, and what the fitted change is multiplied by: faces that do not lie quite on
 #: each other average folds away.
-_MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.4
+_MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.3
 #: Slope of the logarithm of a mouth's inside over that of the skin (1,000 smiles: 0.56 of teeth, 0.94 of the dark).
 _SKIN_POWER = 0.6
 #: Difference of the skin's strongest and weakest channel over their mean, above which a photograph has all its colour

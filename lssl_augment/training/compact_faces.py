@@ -102,9 +102,12 @@ class CompactFaces:
         self.shade(self.shading_strengths)
         #: How many times as far as their photographs say the donors of each class go, ``(C,)``.
         self.strengths = class_strengths(self, advisers, self.stretch, DONOR_STEP, seed)
-        if (self.strengths != 1).any():
+        further = self.strengths != 1
+        if further.any():
             self.stretch(self.strengths)
             self._fit_textures(donor_rows, seed)  # mouths are lent by how far donors open
+            again = class_strengths(self, advisers, self.shade, SHADING_STEP, seed, further)
+            self.shading_strengths = np.where(further, again, self.shading_strengths)
             self.shade(self.shading_strengths)
         # How far photographs turn their heads, as far as the generator shall.
         yaw = head_yaw(self.dense) if poses_deg else np.zeros(0)

@@ -4,9 +4,10 @@ Landmarks of small or poor photographs show less of an expression than the photo
 the lids of a face of 48 pixels draws those of the mean face, and donors made of such landmarks widen eyes too little
 for surprise. Where landmarks are rough, folds do not lie on each other either, and their mean is pale. A small
 classifier (the *adviser*) learns the training photographs of three quarters of the people, and looks at those of the
-others. Where it names edits of a class clearly less often than photographs of it, they are shaded more strongly, until
-it does not; where that is not enough, the donors of the class go further. Shading first: it deforms nobody. The adviser
-is used here and nowhere else; it is no judge, no critic and no gate.
+others. Where it names edits of a class less often than photographs of it, they are shaded more strongly until it names
+them as often. Where that is not enough, the donors of the class go further, and its shading is chosen again, as they
+may need less of it. Shading first: it deforms nobody. The adviser is used here and nowhere else; it is no judge, no
+critic and no gate.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ STRENGTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 #: What a step further must gain in the share of edits that are named; donors that go too far shout, whatever their
 #: expression is.
 SHADING_STEP, DONOR_STEP = 0.01, 0.02
-#: The share of that of photographs that is enough: more would be exaggerated for the sake of noise.
-_ENOUGH = 0.95
 #: People set aside, and how many faces of a class are needed among them: with 60 a share is known to six points.
 _ASIDE, _LEAST = 0.25, 60
 _SOURCES, _PHOTOGRAPHS, _BATCH = 240, 400, 32
@@ -58,10 +57,10 @@ class Adviser:
 def choose_strength(photographs: float, edits: Sequence[float], step_gain: float) -> float:
     """The strength of a class, from the share of photographs and of edits at each strength that are named rightly.
 
-    The first of :data:`STRENGTHS` at which edits are named 0.95 times as often; where none is enough, the one that is
-    best once ``step_gain`` is taken off for every step. ``edits`` may end where one is enough.
+    The first of :data:`STRENGTHS` at which edits are named as often; where none is enough, the one that is best once
+    ``step_gain`` is taken off for every step. ``edits`` may end where one is enough.
     """
-    enough = [step for step, share in enumerate(edits) if share >= _ENOUGH * photographs]
+    enough = [step for step, share in enumerate(edits) if share >= photographs]
     worth = [share - step_gain * step for step, share in enumerate(edits)]
     return STRENGTHS[enough[0] if enough else int(np.argmax(worth))]
 
@@ -98,6 +97,7 @@ def class_strengths(
     attempt: Callable[[np.ndarray], None],
     step_gain: float,
     seed: int,
+    only: np.ndarray | None = None,
 ) -> np.ndarray:
     """How strong the edits to each class should be, ``(C,)`` of :data:`STRENGTHS`; 1 where nobody can be asked.
 
@@ -105,11 +105,14 @@ def class_strengths(
         source: with shapes and textures fitted.
         attempt: makes the edits of ``source`` so strong, ``(C,)``; called with ones at the end.
         step_gain: what a step must gain, as of :func:`choose_strength`.
+        only: the classes that are asked about, ``(C,)`` bool; 1 for the others. None: all.
     """
     out = np.ones(source.num_classes)
     for adviser in advisers:
         rng = np.random.default_rng(seed)
         for c, real in adviser.photographs.items():
+            if only is not None and not only[c]:
+                continue
             others = rng.permutation(adviser.aside[source.faces.labels[adviser.aside] != c])[:_SOURCES]
             shares: list[float] = []
             for strength in STRENGTHS:
@@ -117,7 +120,7 @@ def class_strengths(
                 tried[c] = strength
                 attempt(tried)
                 shares.append(_named(adviser.network, _edits(source, others, c, seed), _place(adviser.present, c)))
-                if shares[-1] >= _ENOUGH * real:
+                if shares[-1] >= real:
                     break
             out[c] = choose_strength(real, shares, step_gain)
     attempt(np.ones(len(out)))

@@ -34,7 +34,8 @@ def source() -> CompactFaces:
 @pytest.mark.parametrize(
     ("photographs", "edits", "wanted"),
     [
-        (0.8, [0.76], 1.0),  # enough at once
+        (0.8, [0.8], 1.0),  # enough at once
+        (0.8, [0.79, 0.81], 1.25),
         (0.8, [0.5, 0.7, 0.8], 1.5),
         (0.8, [0.5, 0.6, 0.7, 0.72, 0.74], 2.0),  # never enough, but always a gain
         (0.8, [0.5, 0.6, 0.605], 1.25),  # the last step gains too little
@@ -51,9 +52,9 @@ def test_the_first_strength_that_is_enough(photographs: float, edits: list[float
 @given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=len(STRENGTHS)))
 def test_no_way_is_gone_that_gains_nothing(photographs: float, edits: list[float]) -> None:
     chosen = STRENGTHS.index(choose_strength(photographs, edits, 0.01))
-    assert all(share < 0.95 * photographs for share in edits[:chosen])
-    if edits[chosen] < 0.95 * photographs:  # none is enough
-        assert max(edits) < 0.95 * photographs
+    assert all(share < photographs for share in edits[:chosen])
+    if edits[chosen] < photographs:  # none is enough
+        assert max(edits) < photographs
         assert all(edits[chosen] >= share + 0.01 * (chosen - at) - 1e-9 for at, share in enumerate(edits))
 
 
@@ -157,6 +158,9 @@ def test_shading_is_asked_class_by_class_and_put_back(source: CompactFaces, monk
     advisers = find_advisers(source, UNCLEAR, 0.7, 0)
     assert class_strengths(source, advisers, source.shade, 0.01, 0).tolist() == [1, 1.5, 1.5]
     assert tried == [[1, 1, 1], [1, 1.25, 1], [1, 1.5, 1], [1, 1, 1], [1, 1, 1.25], [1, 1, 1.5]]
+    only = np.array([True, False, True])
+    assert class_strengths(source, advisers, source.shade, 0.01, 0, only).tolist() == [1, 1, 1.5]
+    assert tried[6:] == [[1, 1, 1], [1, 1, 1.25], [1, 1, 1.5]]
     assert source.textures.shading_strength is None
     assert source.on_device[1].shading_strength is None
 
@@ -177,10 +181,15 @@ def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypat
     silent = CompactObjective(compact_config(), source.faces, source)
     assert silent.release(silent.generator).training == {}
 
-
-    def found(source: CompactFaces, _: Any, attempt: Callable[..., None], gain: float, seed: int) -> np.ndarray:
+    def found(
+        source: CompactFaces, _: Any, attempt: Callable[..., None], gain: float, seed: int, only: Any = None
+    ) -> np.ndarray:
         assert gain == (0.02 if attempt == source.stretch else 0.01)
-        return np.array([1, 1, 2.0] if attempt == source.stretch else [1, 1.5, 1])
+        if only is not None:  # donors went further: shading again, of their class alone
+            assert only.tolist() == [False, False, True]
+            assert source.shapes.stretch is not None
+            return np.array([1, 1, 1.25])
+        return np.array([1, 1, 2.0] if attempt == source.stretch else [1, 1.5, 1.75])
 
     monkeypatch.setattr(compact_faces, "class_strengths", found)
     strong = CompactFaces(training_faces(), SIZE_PX, 0, torch.device("cpu"))
@@ -192,8 +201,11 @@ def test_mouths_are_lent_anew_and_the_card_tells(source: CompactFaces, monkeypat
     assert not torch.equal(strong.textures.donor_mouths, source.textures.donor_mouths)
     loud = CompactObjective(compact_config(), strong.faces, strong)
     told = loud.release(loud.generator)
-    assert told.training == {"donor_strengths": {"surprise": 2.0}, "shading_strengths": {"happiness": 1.5}}
-    assert told.tensors["textures.shading_strength"].tolist() == [1, 1.5, 1]
+    assert told.training == {
+        "donor_strengths": {"surprise": 2.0},
+        "shading_strengths": {"happiness": 1.5, "surprise": 1.25},
+    }
+    assert told.tensors["textures.shading_strength"].tolist() == [1, 1.5, 1.25]
     assert "textures.shading_strength" not in silent.release(silent.generator).tensors
 
 
