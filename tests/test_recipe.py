@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,12 +35,12 @@ def published(name: str, root: Path, people: int, size_px: int) -> Path:
 
 @pytest.mark.slow
 def test_all_weights_are_made_again_and_what_is_finished_is_kept(tmp_path: Path) -> None:
-    lfw = published("lfw-expressions", tmp_path / "lfw", 240, 250)
+    lfw = shutil.make_archive(str(tmp_path / "lfw"), "zip", published("lfw-expressions", tmp_path / "lfw", 240, 250))
     fer = published("fer2013", tmp_path / "fer", 90, 48)
     out = tmp_path / "out"
     env = {**os.environ, "STEPS_OVER": "100000", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
-    run = ["bash", str(SCRIPT), str(lfw), str(fer), str(out)]
+    run = ["bash", str(SCRIPT), lfw, str(fer), str(out)]
     subprocess.run(run, check=True, env=env)
     networks = ("landmarks", "parser", "faces", "gate", "recogniser", "lfw-128", "lfw-fer-128", "fer-128")
     made = {path: path.stat().st_mtime_ns for name in networks for path in out.glob(f"{name}.*") if path.is_file()}
