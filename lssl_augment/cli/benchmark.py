@@ -77,7 +77,7 @@ _NAMES = ("oulu", "mug", "bu3dfe", "rafd", "fer2013", "lfw-expressions", "folder
     multiple=True,
     metavar="[GENERATOR=]NAME|PATH",
     help="Given weights for a generator (lssl, stargan, cyclegan, icgan, simgan, lssl:WORD); may be repeated. Results "
-    "say that they saw more than the fold.  [default: lssl=lfw-128]",
+    "say that they saw more than the fold. Default: lssl=lfw-128, lfw-fer-128 or fer-128, as the protocol says.",
 )
 @click.option(
     "--train-steps", type=click.IntRange(min=1), metavar="N", help="Train each generator on each fold, so long."
@@ -175,6 +175,7 @@ def benchmark_command(
             allow_leak,
             min_score,
             None if yaw is None else parse_yaw(yaw),
+            protocol.released,
         ),
         seeds=tuple(range(seeds or protocol.seeds)),
         all_folds=None if folds is None else folds == "all",

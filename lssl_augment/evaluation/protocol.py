@@ -37,6 +37,7 @@ class BenchmarkProtocol:
             take worth / (worth + n) of the places in a batch. 0: they are put among the real ones and drawn alike.
         regimes: ``full``, ``share-P`` (P % of the training faces of each class), ``rare-N`` (N real faces in each
             rare class), ``yaw-D`` (faces turned by about D degrees to either side, in training and test).
+        released: weights of the package that arm ``lssl`` uses where neither weights nor training are asked for.
         seeds: how many.
         key_frames: of sequences that rise to a peak, classifiers of single faces see the neutral first frame and the
             last three only, whichever the pack holds.
@@ -67,6 +68,7 @@ class BenchmarkProtocol:
     learning_rate: float = 1e-3
     targets: str = "all"
     worth: float = 0.0
+    released: str = "lfw-fer-128"
     seeds: int = 5
     key_frames: bool = False
     sequence_settings: tuple[str, ...] = ()

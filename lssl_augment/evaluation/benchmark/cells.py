@@ -23,7 +23,13 @@ from lssl_augment.evaluation.benchmark.locks import lock_file
 from lssl_augment.evaluation.benchmark.records import save_predictions
 from lssl_augment.evaluation.benchmark.sequence_cells import run_sequence_cell
 from lssl_augment.evaluation.benchmark.setup import Cell, CellSetup, cell_record
-from lssl_augment.evaluation.benchmark.synthesis import make_synthetic, read_synthetic, share_out
+from lssl_augment.evaluation.benchmark.synthesis import (
+    SyntheticOrder,
+    make_synthetic,
+    read_synthetic,
+    seconds_of,
+    share_out,
+)
 from lssl_augment.evaluation.classifiers import ClassifierConfig, build_network, predict, train_classifier
 from lssl_augment.evaluation.controls import shuffle_labels
 from lssl_augment.evaluation.edits import resize
@@ -45,6 +51,7 @@ __all__ = [
     "derived_record",
     "draw_batches",
     "finish_cell",
+    "making_s",
     "run_cell",
     "tested",
 ]
@@ -163,8 +170,7 @@ def tested(drawn: Drawn, faces: FoldFaces, probabilities: np.ndarray) -> Result:
 def draw_batches(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> Drawn:
     """The batches of an arm of single faces; synthetic faces are made by the first cell that needs them."""
     protocol, train = setup.protocol, faces.train
-    everything = tuple(range(len(setup.classes)))
-    wanted = (faces.rare or everything) if protocol.targets == "rare" else everything
+    wanted = _wanted(setup, faces)
     how: dict[str, Any] = {"balanced": arm.sampling in ("balanced", "emptied"), "power": arm.power}
     how |= {"augmented": arm.change == "ordinary", "change": _change(arm), "mix": _mix(arm)}
     synthetic: dict[str, int] = {}
@@ -216,8 +222,7 @@ def _judge(setup: CellSetup, cell: Cell, arm: Arm, faces: FoldFaces) -> Result:
     if not arm.generator:
         probabilities = predict(model, faces.test.images).numpy()
         return Result(probabilities, faces.test, faces.test_files, {}, None, ("judge on real test faces",))
-    everything = tuple(range(len(setup.classes)))
-    generator, table, notes = _stored(setup, arm, faces, cell, everything, TEST)
+    generator, table, notes = _stored(setup, arm, faces, cell, _everything(setup), TEST)
     check_subjects_apart(table, faces.train)
     files = np.array([f"generated-{i:06d}" for i in range(len(table))])
     notes = ["judge on faces generated from the test people; labels are the targets", *notes]
@@ -229,28 +234,13 @@ def _stored(
     setup: CellSetup, arm: Arm, faces: FoldFaces, cell: Cell, wanted: tuple[int, ...], use: str
 ) -> tuple[Generator, FaceTable, list[str]]:
     """The synthetic faces of an arm, made by the first cell that needs them."""
-    key = arm.generator.replace(":", "_").replace("/", "_")
-    path = setup.out / "synthetic" / f"{key}-{cell.regime}-fold{cell.fold}-{use}.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = faces.train_rows if use == TRAIN else faces.test_rows
-    targets = {setup.classes[label]: max(setup.protocol.amounts) for label in wanted}
     generator = _generator(setup, arm, faces, cell)
-    with lock_file(path.with_suffix(".lock")):
-        cannot, turned = make_synthetic(
-            path,
-            generator,
-            setup.pack,
-            setup.splits,
-            cell.fold,
-            rows,
-            targets,
-            use=use,
-            min_score=setup.wishes.min_score,
-            yaw=setup.wishes.yaw,
-            device=setup.device,
-        )
+    order = _order(setup, arm, faces, cell, wanted, use, generator)
+    order.out.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file(order.out.with_suffix(".lock")):
+        cannot, turned = make_synthetic(order)
     vocabulary = Vocabulary(setup.classes)
-    table, _ = read_synthetic(path, generator, vocabulary, setup.protocol.face_size_px, rows, use)
+    table, _ = read_synthetic(order.out, generator, vocabulary, setup.protocol.face_size_px, order.rows, use)
     notes = [*generator.notes]
     if cannot:
         notes.append(f"the generator cannot make {', '.join(cannot)}: no synthetic faces of these")
@@ -260,6 +250,55 @@ def _stored(
     gate = setup.wishes.min_score
     notes.append(f"gate: faces that scored under {gate:g} were left out" if gate > 0 else "gate: none")
     return generator, share_out(table, cell.amount or max(setup.protocol.amounts)), notes
+
+
+def _order(
+    setup: CellSetup,
+    arm: Arm,
+    faces: FoldFaces,
+    cell: Cell,
+    wanted: tuple[int, ...],
+    use: str,
+    generator: Generator,
+) -> SyntheticOrder:
+    key = arm.generator.replace(":", "_").replace("/", "_")
+    return SyntheticOrder(
+        out=setup.out / "synthetic" / f"{key}-{cell.regime}-fold{cell.fold}-{use}.h5",
+        generator=generator,
+        pack=setup.pack,
+        splits=setup.splits,
+        fold=cell.fold,
+        rows=faces.train_rows if use == TRAIN else faces.test_rows,
+        targets={setup.classes[label]: max(setup.protocol.amounts) for label in wanted},
+        use=use,
+        min_score=setup.wishes.min_score,
+        yaw=setup.wishes.yaw,
+        device=setup.device,
+    )
+
+
+def making_s(setup: CellSetup, cell: Cell) -> float:
+    """Seconds that the synthetic faces of a cell will take, by one block of them that is timed; 0 where none are
+    stored, where they are there, and where their generator has still to be trained.
+    """
+    arm = find_arm(cell.arm)
+    if arm.extra != "stored" or (arm.generator not in setup.wishes.weights and setup.wishes.trains):
+        return 0.0
+    faces = cell_faces(setup, cell.fold, cell.regime, setup.protocol.face_size_px)
+    judge = setup.protocol.task == "judge"
+    wanted = _everything(setup) if judge else _wanted(setup, faces)
+    return seconds_of(
+        _order(setup, arm, faces, cell, wanted, TEST if judge else TRAIN, _generator(setup, arm, faces, cell))
+    )
+
+
+def _everything(setup: CellSetup) -> tuple[int, ...]:
+    return tuple(range(len(setup.classes)))
+
+
+def _wanted(setup: CellSetup, faces: FoldFaces) -> tuple[int, ...]:
+    """Classes that synthetic faces are made of."""
+    return (faces.rare or _everything(setup)) if setup.protocol.targets == "rare" else _everything(setup)
 
 
 def _generator(setup: CellSetup, arm: Arm, faces: FoldFaces, cell: Cell) -> Generator:

@@ -18,7 +18,6 @@ from lssl_augment.faces.pack import FacePack
 from lssl_augment.models.weights import find_weights, read_card
 
 __all__ = [
-    "DEFAULT_WEIGHTS",
     "Generator",
     "GeneratorWishes",
     "given_generator",
@@ -26,10 +25,6 @@ __all__ = [
     "seen_test_people",
     "train_generator",
 ]
-
-#: What an arm uses when nothing is asked for.
-DEFAULT_WEIGHTS = {"lssl": "lfw-128"}
-
 
 @dataclass(frozen=True)
 class GeneratorWishes:
@@ -41,6 +36,7 @@ class GeneratorWishes:
         allow_leak: use weights that saw test people, and say so in the results.
         min_score: the gate drops synthetic faces that it scores lower; 0: no gate.
         yaw: range of degrees that heads of stored synthetic faces are turned to, by generators that can; None: none.
+        released: weights of the key ``lssl`` where neither weights nor training are asked for.
     """
 
     weights: Mapping[str, str]
@@ -51,6 +47,7 @@ class GeneratorWishes:
     allow_leak: bool = False
     min_score: float = 0.0
     yaw: tuple[float, float] | None = None
+    released: str = "lfw-128"
 
     @property
     def trains(self) -> bool:
@@ -65,7 +62,7 @@ class GeneratorWishes:
 
     def lacking(self, key: str) -> str:
         """Why an arm with this generator cannot run; empty: it can."""
-        if key in self.weights or (key in DEFAULT_WEIGHTS and not self.trains):
+        if key in self.weights or (key == "lssl" and not self.trains):
             return ""
         if self.trains and self.preset(key) is not None:
             return ""
@@ -141,7 +138,7 @@ def given_generator(
         LeakageError: it saw test people, or may have, and that was not allowed.
         WeightsError: no such weights.
     """
-    name = wishes.weights.get(key) or DEFAULT_WEIGHTS[key]
+    name = wishes.weights.get(key, wishes.released)
     card, leak = _checked(name, wishes, pack, splits, fold)
     trained_on = _trained_on(card)
     notes = [f"the generator {key} came with given weights: it saw more than the fold ({trained_on})"]

@@ -48,5 +48,5 @@ def _identity(setup: CellSetup) -> dict[str, Any]:
     values |= {"targets": p.targets, "worth": p.worth, "classes": list(setup.classes), "amounts": list(p.amounts)}
     w = setup.wishes
     values |= {"weights": dict(w.weights), "train_steps": w.steps, "train_hours": w.hours, "min_score": w.min_score}
-    values |= {"yaw": None if w.yaw is None else list(w.yaw)}
+    values |= {"yaw": None if w.yaw is None else list(w.yaw), "released": w.released}
     return values | {"settings": list(w.settings), "lssl_preset": w.lssl_preset, "simulated": setup.simulated}

@@ -74,27 +74,31 @@ def fit_budget(
     *,
     keep_steps: bool,
     cell_seconds: Mapping[str, float] | None = None,
+    making_s: float = 0.0,
 ) -> Fitted:
     """As many cells as a budget pays for, from the front: pairs of the first arms stay together.
 
     Where not even the first arms of the first regime fit with every seed, steps are cut first, down to the protocol's
-    least, and then seeds. The first pair of cells is always run.
+    least; then seeds, and what that frees goes to the steps of the others. The first pair of cells is always run.
 
     Args:
         cells: in order. seconds: of the budget. second_per_step: of one classifier. keep_steps: the steps were asked
             for, or earlier cells have them. cell_seconds: of a cell of each arm that is not paid by the step.
+            making_s: of the budget, what making synthetic faces takes.
     """
-    left = seconds * (1 - _ASIDE) * workers / second_per_step  # optimiser steps that can be paid for
+    # Optimiser steps that can be paid for.
+    left = max(seconds * (1 - _ASIDE) - making_s, 0.0) * workers / second_per_step
     head = cells[0].regime if cells else ""
     first = [c for c in cells if c.regime == head and c.arm in protocol.first_arms]
+    pairs = max(1, sum(1 for c in first if (c.fold, c.seed) == (first[0].fold, first[0].seed)) if first else 1)
     steps = protocol.steps
     if not keep_steps and first and left < len(first) * steps:
-        steps = max(min(steps, protocol.least_steps), int(left / len(first)))
+        least = min(steps, protocol.least_steps)
+        fitting = min(len(first), max(1, int(left / least / pairs)) * pairs)
+        steps = max(least, min(steps, int(left / fitting)))
     own = {arm: s / second_per_step for arm, s in (cell_seconds or {}).items()}
     paid = itertools.accumulate(own.get(c.arm, steps) for c in cells)
-    count = max(sum(1 for total in paid if total <= left), 1)
-    pairs = max(1, sum(1 for c in first if (c.fold, c.seed) == (first[0].fold, first[0].seed)) if first else 1)
-    count = max(count, pairs)
+    count = max(sum(1 for total in paid if total <= left), pairs)
     if count < len(first):
         count -= count % pairs
     chosen, rest = list(cells[:count]), list(cells[count:])

@@ -16,7 +16,7 @@ import torch
 from lssl_augment.checkout import commit
 from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.arms import find_arm
-from lssl_augment.evaluation.benchmark.cells import base_of
+from lssl_augment.evaluation.benchmark.cells import base_of, making_s
 from lssl_augment.evaluation.benchmark.environment import environment
 from lssl_augment.evaluation.benchmark.folds import classes_of, divide_pack
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, given_generator, initial_notes
@@ -132,7 +132,14 @@ def run_benchmark(
             # On one GPU, workers only draw batches: steps follow each other.
             at_once = 1 if config.device.startswith("cuda") else config.workers
             fitted = fit_budget(
-                setup.protocol, trained, config.budget_s, measured, at_once, keep_steps=keep, cell_seconds=own_s
+                setup.protocol,
+                trained,
+                config.budget_s,
+                measured,
+                at_once,
+                keep_steps=keep,
+                cell_seconds=own_s,
+                making_s=_making_seconds(setup, trained),
             )
             there = done | set(fitted.cells)
             todo = fitted.cells + [cell for cell in todo if base_of(cell) in there]
@@ -247,6 +254,16 @@ def _sequence_seconds(setup: CellSetup, todo: Sequence[Cell]) -> dict[str, float
         videos = len(set(pack.sequences.tolist()) - {""})
     settings, classes = parse_sequence_settings(setup.protocol.sequence_settings), sequence_classes(setup.classes)
     return {name: sequence_seconds(name, len(classes), videos, settings, setup.device) for name in names}
+
+
+def _making_seconds(setup: CellSetup, trained: Sequence[Cell]) -> float:
+    """Seconds that synthetic faces of the first arms of the first regime take, one fold timed."""
+    regimes = [cell.regime for cell in trained[:1]]
+    head = [c for c in trained if c.regime in regimes and c.arm in setup.protocol.first_arms]
+    by_maker: dict[str, Cell] = {}
+    for cell in head:
+        by_maker.setdefault(find_arm(cell.arm).generator, cell)
+    return len({cell.fold for cell in head}) * sum(making_s(setup, cell) for cell in by_maker.values())
 
 
 def _write_report(out: Path, tell: Tell | None) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from lssl_augment.errors import DataError, LeakageError
 from lssl_augment.evaluation.benchmark.generators import Generator
 from lssl_augment.evaluation.face_table import FaceTable, read_images
 from lssl_augment.synthesis.config import GenerateConfig
-from lssl_augment.synthesis.generate import generate_run
+from lssl_augment.synthesis.generate import estimate_run, generate_run
 from lssl_augment.synthesis.plan import SourceTable
-from lssl_augment.synthesis.run import Loaded, load_parts, resolve_run
+from lssl_augment.synthesis.run import Loaded, Run, load_parts, resolve_run
 from lssl_augment.synthesis.schema import open_synthetic, read_info, read_texts
 from lssl_augment.synthesis.sources import FaceSource
 
-__all__ = ["make_synthetic", "read_synthetic", "share_out"]
+__all__ = ["SyntheticOrder", "make_synthetic", "read_synthetic", "seconds_of", "share_out"]
 
 
 class _SomeSources:
@@ -46,26 +46,32 @@ class _SomeSources:
         return self._inner.load(ids)
 
 
-def make_synthetic(
-    out: Path,
-    generator: Generator,
-    pack: Path,
-    splits: Path,
-    fold: int,
-    rows: np.ndarray,
-    targets: Mapping[str, int],
-    *,
-    use: str = TRAIN,
-    min_score: float = 0.0,
-    yaw: tuple[float, float] | None = None,
-    device: str = "cpu",
-) -> tuple[tuple[str, ...], bool]:
-    """Make the file, or go on with it, or find it finished.
+@dataclass(frozen=True, eq=False)
+class SyntheticOrder:
+    """What an arm wants.
 
     Args:
-        rows: of the pack that may be sources. targets: faces wanted of each class. use: ``train``, or ``test`` for a
-            judge, whose faces are never trained on. min_score: of the gate; 0: no gate.
-            yaw: range of degrees that heads are turned to, where the generator can; None: none.
+        out: file. generator: of the faces. pack, splits, fold: where sources are. rows: of the pack that may be
+            sources. targets: faces wanted of each class. use: ``train``, or ``test`` for a judge, whose faces are
+            never trained on. min_score: of the gate; 0: no gate. yaw: range of degrees that heads are turned to,
+            where the generator can; None: none. device: of the generator.
+    """
+
+    out: Path
+    generator: Generator
+    pack: Path
+    splits: Path
+    fold: int
+    rows: np.ndarray
+    targets: Mapping[str, int]
+    use: str = TRAIN
+    min_score: float = 0.0
+    yaw: tuple[float, float] | None = None
+    device: str = "cpu"
+
+
+def make_synthetic(order: SyntheticOrder) -> tuple[tuple[str, ...], bool]:
+    """Make the file, or go on with it, or find it finished.
 
     Returns:
         Classes that the generator cannot make, and whether heads were turned.
@@ -73,33 +79,41 @@ def make_synthetic(
     Raises:
         LeakageError: a source that is not of that use. DataError: it can make none of the classes.
     """
+    run, cannot, turned = _resolve(order)
+    generate_run(run)
+    return cannot, turned
+
+
+def seconds_of(order: SyntheticOrder) -> float:
+    """What :func:`make_synthetic` would take, by one block of faces that is timed; 0 where the file is there."""
+    return 0.0 if order.out.exists() else estimate_run(_resolve(order)[0]).seconds
+
+
+def _resolve(order: SyntheticOrder) -> tuple[Run, tuple[str, ...], bool]:
     config = GenerateConfig(
-        out=out,
+        out=order.out,
         targets="uniform",
         per_class=1,
-        source=pack,
-        weights=generator.weights,
-        splits=splits,
-        fold=fold,
-        split=use,
-        allow_test_subjects=use == TEST,
-        gate="gate" if min_score > 0 else None,
-        min_score=min_score,
-        device=device,
+        source=order.pack,
+        weights=order.generator.weights,
+        splits=order.splits,
+        fold=order.fold,
+        split=order.use,
+        allow_test_subjects=order.use == TEST,
+        gate="gate" if order.min_score > 0 else None,
+        min_score=order.min_score,
+        device=order.device,
         resume=True,
     )
     loaded, source, gate = load_parts(config)
-    turned = yaw is not None and getattr(loaded.engine, "turns_heads", False)
-    config = replace(config, yaw=yaw if turned else None)
-    can = {name: n for name, n in targets.items() if name in loaded.engine.vocabulary}
-    cannot = tuple(name for name in targets if name not in can)
+    turned = order.yaw is not None and getattr(loaded.engine, "turns_heads", False)
+    config = replace(config, yaw=order.yaw if turned else None)
+    can = {name: n for name, n in order.targets.items() if name in loaded.engine.vocabulary}
+    cannot = tuple(name for name in order.targets if name not in can)
     if not can:
-        raise DataError(f"the generator {generator.name} can make none of {', '.join(targets)}")
+        raise DataError(f"the generator {order.generator.name} can make none of {', '.join(order.targets)}")
     config = replace(config, per_class=None, targets=",".join(f"{name}={n}" for name, n in can.items()))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    run = resolve_run(config, _without_list(loaded), _SomeSources(source, rows), gate)
-    generate_run(run)
-    return cannot, turned
+    return resolve_run(config, _without_list(loaded), _SomeSources(source, order.rows), gate), cannot, turned
 
 
 def read_synthetic(

@@ -27,13 +27,14 @@ from lssl_augment.evaluation.benchmark.arms import ARMS, PRIOR, find_arm
 from lssl_augment.evaluation.benchmark.cells import Cell
 from lssl_augment.evaluation.benchmark.folds import fold_faces
 from lssl_augment.evaluation.benchmark.generators import GeneratorWishes, initial_notes, seen_test_people
-from lssl_augment.evaluation.benchmark.planning import all_cells, fit_budget, parse_budget
+from lssl_augment.evaluation.benchmark.planning import Fitted, all_cells, fit_budget, parse_budget
 from lssl_augment.evaluation.benchmark.records import RECORDS_FILE, read_records
 from lssl_augment.evaluation.benchmark.runner import BenchmarkConfig, run_benchmark
 from lssl_augment.evaluation.prior import with_prior
 from lssl_augment.evaluation.protocol import PROTOCOL_NAMES, parse_protocol, read_protocol, regime_parts
 from lssl_augment.evaluation.statistics.results import read_cells
 from lssl_augment.faces.pack import FacePack
+from lssl_augment.models.weights import find_weights, read_card
 
 
 @contextmanager
@@ -198,7 +199,8 @@ def test_protocols_are_strict() -> None:
 
 def test_a_budget_keeps_pairs_and_says_what_is_left() -> None:
     arms = ("balanced", "lssl", "mixup")
-    protocol = replace(read_protocol("lfw-expressions"), arms=arms, regimes=("full", "rare-25"))
+    few = {"first_arms": ("balanced", "lssl"), "steps": 600, "least_steps": 150}
+    protocol = replace(read_protocol("lfw-expressions"), arms=arms, regimes=("full", "rare-25"), **few)
     cells = all_cells(protocol, 1, range(5))
     # 1500 steps can be paid for: 10 cells of 150.
     fitted = fit_budget(protocol, cells, 1875, 1.0, 1, keep_steps=False)
@@ -206,6 +208,13 @@ def test_a_budget_keeps_pairs_and_says_what_is_left() -> None:
     assert {(c.arm, c.seed) for c in fitted.cells} == {(a, s) for a in ("balanced", "lssl") for s in range(5)}
     assert fitted.left_out[0] == "steps cut from 600 to 150 in every arm"
     assert fitted.left_out[1:] == ["balanced, lssl in rare-25: all cells", "mixup in full, rare-25: all cells"]
+    # 500 steps are one pair of 150, or rather of 250.
+    short = fit_budget(protocol, cells, 1875, 1.0, 1, keep_steps=False, making_s=1000)
+    assert (short.steps, len(short.cells)) == (250, 2)
+    assert short.left_out[1] == "balanced, full: 4 of 5 cells"
+    # Nothing can be paid for: one pair of the least.
+    least = fit_budget(protocol, cells, 10, 1.0, 1, keep_steps=False, making_s=1000)
+    assert (least.steps, len(least.cells)) == (150, 2)
     # Five cells of 300 steps: two pairs.
     asked = fit_budget(replace(protocol, steps=300), cells, 1875, 1.0, 1, keep_steps=True)
     assert (asked.steps, len(asked.cells)) == (300, 4)
@@ -238,9 +247,9 @@ def test_synthetic_faces_take_fewer_places_of_a_class_with_more_real_ones(tmp_pa
     (found,) = seen
     assert len({n for _, n in found}) == 2
     for share, n in found:
-        assert share == pytest.approx(25 / (25 + n))
+        assert share == pytest.approx(100 / (100 + n))
     (record,) = read_records(config.out)
-    assert any("take 25 / (25 + n) of its places" in note for note in record["notes"])
+    assert any("take 100 / (100 + n) of its places" in note for note in record["notes"])
 
 
 def test_faces_made_while_training_are_of_the_classes_whose_places_they_take(tmp_path: Path) -> None:
@@ -359,3 +368,37 @@ def test_heads_of_stored_faces_turn_where_the_generator_can(tmp_path: Path, turn
     assert not turns or -10 <= yaws.min() < yaws.max() <= 15
     with pytest.raises(DataError, match="other settings: yaw"):
         run_benchmark(replace(config, wishes=replace(wishes, yaw=None)))
+
+
+def test_making_synthetic_faces_is_paid_by_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, weights = tmp_path / "people.h5", tmp_path / "own.safetensors"
+    write_people(pack).close()
+    compact_weights(weights)
+    wishes = GeneratorWishes({}, released=str(weights), allow_leak=True)
+    arms = ("power", "lssl-power", "lssl")
+    config = configured(tmp_path, "folder", arms=arms, pack=pack, wishes=wishes, budget_s=60.0, least_steps=1)
+    asked: list[float] = []
+
+    def fitted(*args: Any, making_s: float, **how: Any) -> Fitted:
+        asked.append(making_s)
+        return fit_budget(*args, making_s=making_s, **how)
+
+    monkeypatch.setattr("lssl_augment.evaluation.benchmark.runner.fit_budget", fitted)
+    assert run_benchmark(config).done == 3
+    assert 0 < asked[0] < 60
+    assert {r["generator"]["name"] for r in read_records(config.out) if r["generator"]} == {"own"}
+    run_benchmark(replace(config, seeds=(0, 1)))
+    assert asked[1] == 0  # they are there
+    with pytest.raises(DataError, match="other settings: released"):
+        run_benchmark(replace(config, wishes=GeneratorWishes({"lssl": str(weights)}, allow_leak=True)))
+
+
+@pytest.mark.parametrize("name", PROTOCOL_NAMES)
+def test_protocols_run_their_first_arms_and_have_a_generator_for_them(name: str) -> None:
+    protocol = read_protocol(name)
+    assert set(protocol.first_arms) < set(protocol.arms)
+    assert any(find_arm(arm).generator == "lssl" for arm in protocol.first_arms)
+    assert any(not find_arm(arm).generator for arm in protocol.first_arms)
+    able = set(read_card(find_weights(protocol.released, "generator"))["class_names"])
+    wanted = set(protocol.classes or {"happiness", "surprise", "anger", "sadness", "fear", "disgust"})
+    assert wanted <= able
