@@ -26,10 +26,10 @@ PARTS = {
 class _OwnMouths(ExpressionTextures):
     """No mouth gets another inside than the warp gives it."""
 
-    def guess(self, warped: Tensor, skin: Tensor, dense: Tensor, change: Tensor, donors: Tensor, own_gap: Tensor,
+    def guess(self, warped: Tensor, skin: Tensor, dense: Tensor, field: Tensor, donors: Tensor, own_gap: Tensor,
               *, mouths: Tensor | None = None, trust: Tensor | None = None) -> Tensor:  # fmt: skip
         wide = torch.full_like(own_gap, 1e3)  # as if it had been open wide already
-        return super().guess(warped, skin, dense, change, donors, wide, mouths=mouths, trust=trust)
+        return super().guess(warped, skin, dense, field, donors, wide, mouths=mouths, trust=trust)
 
 
 def parse_parts(text: str) -> tuple[str, ...]:

@@ -144,6 +144,7 @@ def _check_statistics(
         "shapes.donor_labels": (d,),
         "textures.frame": (n, 3),
         "textures.shading": (k + classes, *textures.shading.shape[1:]),
+        "textures.rest": tuple(textures.shading.shape[1:]),
         "textures.mouth_mean": (pixels,),
         "textures.mouth_basis": (m, pixels),
         "textures.donor_mouths": (d, m),

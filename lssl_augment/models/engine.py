@@ -40,6 +40,7 @@ class EncodedFaces:
         back, expression, classes: pose, the expression that an edit takes off, and class weights in the shape model's
             terms; None without one.
         faces, skin: the faces themselves and the colour of their skin; None without a shape model.
+        imprint: what an edit takes off their light, ``(B, h, h)``; None without a shape model.
         labels: their expressions, ``(B,)`` int64, −1 for unknown; None without a shape model.
         codes: expression, pose and light of the faces, ``(B, G)``, −1 unknown; None where the generator takes the
             expression alone, and with a shape model.
@@ -52,6 +53,7 @@ class EncodedFaces:
     classes: Tensor | None = None
     faces: Tensor | None = None
     skin: Tensor | None = None
+    imprint: Tensor | None = None
     labels: Tensor | None = None
     codes: Tensor | None = None
 
@@ -61,14 +63,11 @@ class EncodedFaces:
     def select(self, rows: Tensor) -> EncodedFaces:
         """Rows ``(R,)`` int64 of the batch, in this order."""
         rows = torch.as_tensor(rows, device=self.dense.device)
-        return EncodedFaces(
-            _take(self.latent, rows),
-            self.dense[rows],
-            *(
-                None if x is None else x[rows]
-                for x in (self.back, self.expression, self.classes, self.faces, self.skin, self.labels, self.codes)
-            ),
-        )
+        taken: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            held = getattr(self, name)
+            taken[name] = None if held is None else _take(held, rows)
+        return EncodedFaces(**taken)
 
     def put(self, rows: Tensor, other: EncodedFaces) -> EncodedFaces:
         """A copy with ``rows (R,)`` int64 replaced by those of ``other``, which are so many."""
@@ -193,7 +192,7 @@ class ExpressionEngine:
             else:
                 known = None if labels is None else labels.to(self.device, torch.int64)
                 latent = self._generator.encode(images, known)  # type: ignore[operator]
-        if self._shapes is None:
+        if self._shapes is None or self._textures is None:
             codes = source_codes(self._spec, images, dense, labels, yaw_deg, lights)
             return EncodedFaces(latent, dense, codes=codes)
         if labels is None:
@@ -204,7 +203,9 @@ class ExpressionEngine:
         expression = self._shapes.expression(coefficients, labels)
         shown = self._shapes.class_weights(coefficients, labels)
         expression = self._shapes.taken_off(expression, shown)
-        return EncodedFaces(latent, dense, back, expression, shown, images, skin_colour(images, dense), labels)
+        imprint = self._textures.imprint(images, dense, expression, shown)
+        skin = skin_colour(images, dense)
+        return EncodedFaces(latent, dense, back, expression, shown, images, skin, imprint, labels)
 
     @torch.no_grad()
     def edit(
@@ -292,6 +293,7 @@ class ExpressionEngine:
         assert faces.classes is not None
         assert faces.faces is not None
         assert faces.skin is not None
+        assert faces.imprint is not None
         names = targets.clamp_min(0).cpu().numpy()
         drawn, donors = self._shapes.draw_donors(names, np.asarray(seeds.cpu()))
         shape, rows = torch.from_numpy(drawn).to(self.device), torch.from_numpy(donors).to(self.device)
@@ -305,16 +307,16 @@ class ExpressionEngine:
         # Faces that keep their expression are not stretched, nor shaded.
         asked = torch.where(kept, 0.0, y)
         shape, y = torch.where(kept, faces.expression, shape * amount), torch.where(kept, faces.classes, y)
-        change = shape - faces.expression
         own_gap = mouth_gap(posed)
         back = faces.back if yaw is None else self._shapes.canonical(posed)[1]
-        moved = self._shapes.displace(posed, back, change)
+        moved = self._shapes.displace(posed, back, shape - faces.expression)
         moved = settle_mouth(moved, self._shapes.opening(shape, own_gap))
         moved = torch.where(kept[..., None], posed, moved)
         flow, warped = carry(self._shapes, faces.faces, faces.dense, posed, moved, turned)
-        change = self._textures.shaded_change(self._shapes.photographed(change, asked), y - faces.classes, asked)
+        field = self._textures.field(self._shapes.photographed(shape, asked), asked) - faces.imprint
+        field = torch.where(kept[..., None], 0.0, field)
         trust = landmark_trust(self._shapes, moved)
-        guess = self._textures.guess(warped, faces.skin, moved, change, rows, own_gap, trust=trust)
+        guess = self._textures.guess(warped, faces.skin, moved, field, rows, own_gap, trust=trust)
         with self._autocast():
             out = self._generator.decode(faces.latent, y, self._side(moved), flow, guess)  # type: ignore[operator]
         image = out.image.clamp(-1, 1).contiguous()

@@ -33,6 +33,12 @@ _OPEN_DONOR = 0.12
 #: Largest change of log luminance, and what the fitted change is multiplied by: faces that do not lie quite on
 #: each other average folds away.
 _MOST_LIGHT, _MOST_SHADE, _SHADING_GAIN = 0.25, 0.7, 1.3
+#: What a photograph shows of its own expression is told from neighbourhoods with this standard deviation, as a part of
+#: the frame's side, in log luminance that is smoothed over so much of it; nothing changes where the expression should
+#: show less than about this in log luminance; and no more is taken off than so many times what it should show.
+_NEAR, _FINE, _SURELY, _MOST_SHOWN = 5 / 128, 1 / 128, 0.1, 1.3
+#: Added to luminance before its logarithm is taken: black is noise.
+_BLACK = 0.08
 #: Slope of the logarithm of a mouth's inside over that of the skin (1,000 smiles: 0.56 of teeth, 0.94 of the dark).
 _SKIN_POWER = 0.6
 #: Difference of the skin's strongest and weakest channel over their mean, above which a photograph has all its colour
@@ -73,6 +79,29 @@ def skin_colour(images: Tensor, dense: Tensor) -> Tensor:
     return (samples.mean(2, keepdim=True) + 1) / 2
 
 
+def log_luminance(images: Tensor, dense: Tensor, frame: Tensor, side_px: int) -> Tensor:
+    """Log luminance of faces in the shape of the frame, ``(B, side_px, side_px)``.
+
+    Args:
+        images: ``(B, 3, S, S)`` in [-1, 1]. dense: ``(B, 478, 3)`` px. frame: ``(478, 3)`` px of the same faces.
+    """
+    flow = shape_flow(dense, frame.expand(len(dense), -1, -1), images.shape[-1])
+    grey = (warp_image(images.float(), flow).mean(1, keepdim=True) + 1) / 2
+    return torch.log(F.interpolate(grey, size=(side_px, side_px), mode="area") + _BLACK)[:, 0]
+
+
+def smooth_light(log: Tensor, weight: Tensor) -> Tensor:
+    """The part of log luminance ``(B, h, h)`` that light from one side explains, the same shape: a quadratic in the
+    place, fitted where ``weight`` ``(h, h)`` says.
+    """
+    axis = torch.linspace(-1, 1, log.shape[-1], dtype=torch.float64, device=log.device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1)
+    weighted = terms * weight.flatten().double()
+    fit = torch.linalg.solve(weighted @ terms.T, weighted @ log.flatten(1).double().T)
+    return (fit.T @ terms).view_as(log).to(log.dtype)
+
+
 def mouth_light(skin: Tensor) -> Tensor:
     """What the inside of a mouth is measured by: the colour of the skin to the power :data:`_SKIN_POWER`.
 
@@ -96,6 +125,8 @@ class ExpressionTextures:
         frame: the open-mouthed mean face, ``(478, 3)``.
         shading: log-luminance change per expression coefficient, then per class, ``(K + C, h, h)``, zero outside
             the face.
+        rest: what faces at rest show of it on average, freed of :func:`smooth_light`, ``(h, h)``, zero outside the
+            face.
         mouth_mean, mouth_basis: interior over :func:`mouth_light`, ``(3·mh·mw,)`` and ``(M, 3·mh·mw)``.
         mouth_size: rows mh and columns mw of the strips that interiors are, ``(2,)`` int64.
         donor_mouths: coefficients of each donor's mouth, ``(D, M)``; donor_open: how open it is, ``(D,)``.
@@ -104,6 +135,7 @@ class ExpressionTextures:
 
     frame: Tensor
     shading: Tensor
+    rest: Tensor
     mouth_mean: Tensor
     mouth_basis: Tensor
     mouth_size: Tensor
@@ -116,17 +148,37 @@ class ExpressionTextures:
         held = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{name: value.to(device) for name, value in held.items() if value is not None})
 
-    def shaded_change(self, change: Tensor, classes: Tensor, shown: Tensor) -> Tensor:
-        """What :meth:`guess` shades by, ``(B, K + C)``.
+    def field(self, expression: Tensor, classes: Tensor) -> Tensor:
+        """What an expression does to the light of a face, ``(B, h, h)`` in log luminance, in the shape of the frame.
 
         Args:
-            change: of expression coefficients, ``(B, K)``; classes: of class weights, ``(B, C)``.
-            shown: how much of each class the edit asks for, ``(B, C)``.
+            expression: coefficients, ``(B, K)``. classes: how much of each class it is, ``(B, C)``; what is asked for
+                is as strong as :attr:`shading_strength` says.
         """
-        both = torch.cat([change, classes], dim=1)
-        if self.shading_strength is None:
-            return both
-        return both * (1 + shown @ (self.shading_strength - 1))[:, None]
+        weights = torch.cat([expression, classes], dim=1)
+        if self.shading_strength is not None:
+            weights = weights * (1 + classes @ (self.shading_strength - 1))[:, None]
+        return torch.einsum("bk,khw->bhw", weights, self.shading) * _SHADING_GAIN
+
+    def imprint(self, images: Tensor, dense: Tensor, expression: Tensor, classes: Tensor) -> Tensor:
+        """What the own expression of faces does to their light, as far as the photographs show it, ``(B, h, h)``.
+
+        A smile should draw folds, but not every face has them: taken off unseen they would leave bright strips. So the
+        field of the expression is compared with the photograph, place by place: what it differs by from faces at
+        rest, regressed on the field over a neighbourhood, says how much of it is there.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [-1, 1]. dense: ``(B, 478, 3)`` px.
+            expression, classes: what the faces show, ``(B, K)`` and ``(B, C)``.
+        """
+        weights, side = torch.cat([expression, classes], dim=1), self.rest.shape[-1]
+        field = torch.einsum("bk,khw->bhw", weights, self.shading) * _SHADING_GAIN
+        log = log_luminance(images, dense, self.frame, side)
+        seen = blurred(log - smooth_light(log, (self.rest != 0).float()) - self.rest, _FINE * side)
+        both = blurred(torch.cat([seen * field, field * field]), _NEAR * side)
+        common, own = both.chunk(2)
+        # Where the field is too weak to tell it is taken at its word.
+        return field * ((common + _SURELY**2) / (own + _SURELY**2)).clamp(0, _MOST_SHOWN)
 
     def mouths_of(self, images: Tensor, dense: Tensor) -> Tensor:
         """Coefficients ``(B, M)`` of the mouth interiors of faces ``(B, 3, H, W)`` with landmarks ``(B, 478, 3)``."""
@@ -138,7 +190,7 @@ class ExpressionTextures:
         warped: Tensor,
         skin: Tensor,
         dense: Tensor,
-        change: Tensor,
+        field: Tensor,
         donors: Tensor,
         own_gap: Tensor,
         *,
@@ -151,8 +203,7 @@ class ExpressionTextures:
             warped: faces in the target's shape, ``(B, 3, H, W)`` in [-1, 1].
             skin: colour of their skin, from :func:`skin_colour` of the source.
             dense: target shape, ``(B, 478, 3)``.
-            change: target's minus source's expression coefficients and class weights, ``(B, K + C)``, from
-                :meth:`shaded_change`.
+            field: log luminance that is added, ``(B, h, h)``: :meth:`field` of what is asked for less :meth:`imprint`.
             donors: rows of the donors whose mouths are used, ``(B,)``.
             own_gap: :func:`mouth_gap` of the source; a mouth that was open enough keeps its own inside.
             mouths: mouth coefficients ``(B, M)`` instead of the donors'.
@@ -165,8 +216,7 @@ class ExpressionTextures:
         """
         size, count = warped.shape[-1], len(warped)
         flow = shape_flow(self.frame.expand(count, -1, -1), dense, size, trust=trust)
-        field = torch.einsum("bk,khw->bhw", change, self.shading)[:, None]
-        field = field * _SHADING_GAIN
+        field = field[:, None]
         field = torch.where(
             field > 0, _MOST_LIGHT * torch.tanh(field / _MOST_LIGHT), _MOST_SHADE * torch.tanh(field / _MOST_SHADE)
         )
@@ -187,6 +237,16 @@ class ExpressionTextures:
         mask = mouth_mask(dense, size) * need[:, None, None, None]
         dressed = shaded + mask * (inside - shaded)
         return (dressed.clamp(0, 1) * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def blurred(values: Tensor, sigma_px: float) -> Tensor:
+    """Fields ``(B, h, h)`` smoothed by a Gaussian; beyond their edges they go on as at the edge."""
+    reach = max(1, round(3 * sigma_px))
+    at = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+    kernel = torch.exp(-0.5 * (at / sigma_px) ** 2)
+    kernel = (kernel / kernel.sum())[None, None]
+    padded = F.pad(values[:, None], (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel[..., None, :]), kernel[..., None])[:, 0]
 
 
 def _skin_under_highlights(plain: Tensor, shaded: Tensor, skin: Tensor) -> Tensor:

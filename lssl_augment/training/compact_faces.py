@@ -39,6 +39,7 @@ class KnownFaces:
         images: ``(B, 3, S, S)`` float in [-1, 1]. dense: ``(B, 478, 3)`` float, face pixels. labels: ``(B,)`` int64.
         back: from the shape model's pose to the face's. expression: what an edit takes off, ``(B, K)``, in the shape
             model's terms. classes: ``(B, C)`` float, one-hot.
+        imprint: what an edit takes off their light, ``(B, h, h)``.
     """
 
     images: Tensor
@@ -47,6 +48,7 @@ class KnownFaces:
     back: Tensor
     expression: Tensor
     classes: Tensor
+    imprint: Tensor
 
 
 class Turned(NamedTuple):
@@ -177,13 +179,16 @@ class CompactFaces:
         dense = torch.where(flip[:, None, None], self._mirror(dense), dense)
         index = torch.from_numpy(rows + flipped * len(self.faces))
         classes = F.one_hot(torch.from_numpy(self.faces.labels[rows]), self.num_classes).float()
+        images = images.to(self.device, memory_format=torch.channels_last)
+        dense, expression = dense.to(self.device), self.shapes.taken_off(self.expression[index], classes)
+        shown = expression.to(self.device), classes.to(self.device)
         return KnownFaces(
-            images.to(self.device, memory_format=torch.channels_last),
-            dense.to(self.device),
+            images,
+            dense,
             torch.from_numpy(self.faces.labels[rows]).to(self.device),
             self._back[index].to(self.device),
-            self.shapes.taken_off(self.expression[index], classes).to(self.device),
-            classes.to(self.device),
+            *shown,
+            self.on_device[1].imprint(images, dense, *shown),
         )
 
     def draw(self, n: int, uniform_share: float, rng: np.random.Generator) -> KnownFaces:
@@ -225,22 +230,21 @@ class CompactFaces:
         rng: np.random.Generator,
         turned: Turned | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Faces with a donor's expression: landmarks, the change that they are shaded by, rows of the donors.
+        """Faces with a donor's expression: landmarks, the field that they are shaded by, rows of the donors.
 
         ``turned``: the heads after :meth:`turn`; None: they keep their pose.
         """
         drawn, donors = self.shapes.draw_donors(targets, rng.integers(1 << 62, size=len(targets)))
         amount = torch.from_numpy(intensity.astype(np.float32)).to(self.device)[:, None]
         wanted = torch.from_numpy(drawn).to(self.device) * amount
-        change = wanted - faces.expression
         rows = torch.from_numpy(donors).to(self.device)
         shapes = self.on_device[0]
         posed, back = (faces.dense, faces.back) if turned is None else (turned.dense, shapes.canonical(turned.dense)[1])
-        moved = shapes.displace(posed, back, change)
+        moved = shapes.displace(posed, back, wanted - faces.expression)
         moved = settle_mouth(moved, shapes.opening(wanted, mouth_gap(posed)))
         shown = F.one_hot(torch.from_numpy(targets).to(self.device), self.num_classes).float() * amount
-        change = shapes.photographed(change, shown)
-        return moved, self.on_device[1].shaded_change(change, shown - faces.classes, shown), rows
+        field = self.on_device[1].field(shapes.photographed(wanted, shown), shown) - faces.imprint
+        return moved, field, rows
 
     def carry(
         self, images: Tensor, dense: Tensor, moved: Tensor, turned: Turned | None = None, *, back: bool = False
@@ -267,14 +271,14 @@ class CompactFaces:
         return flow
 
     def dress(
-        self, faces: KnownFaces, carried: Tensor, moved: Tensor, change: Tensor, donors: Tensor, turned: Turned | None
+        self, faces: KnownFaces, carried: Tensor, moved: Tensor, field: Tensor, donors: Tensor, turned: Turned | None
     ) -> Tensor:
         """First guesses of the edits that :meth:`move` began, of faces that :meth:`carry` has brought there."""
         posed = faces.dense if turned is None else turned.dense
         skin = skin_colour(faces.images, faces.dense)
         shapes, textures = self.on_device
         trust = landmark_trust(shapes, moved)
-        return textures.guess(carried, skin, moved, change, donors, mouth_gap(posed), trust=trust)
+        return textures.guess(carried, skin, moved, field, donors, mouth_gap(posed), trust=trust)
 
     def side(self, dense: Tensor) -> Tensor:
         """Side images of dense landmarks, ``(B, S, size, size)``."""

@@ -263,7 +263,7 @@ class CompactObjective:
         with self._autocast():
             again: Latent = net.encode(edited.contiguous(memory_format=torch.channels_last), part.side_moved)
             guess_back = self.source.on_device[1].guess(
-                carried, part.skin, dense, -part.change, part.donors, mouth_gap(before),
+                carried, part.skin, dense, -part.field, part.donors, mouth_gap(before),
                 mouths=part.mouths,
             )
             back: CompactOutput = net.decode(again, part.y_real, part.side_real, flow_back, guess_back)
@@ -286,10 +286,10 @@ class CompactObjective:
         with self._autocast():
             latent = generator.encode(faces.images, self.source.side(faces.dense))  # type: ignore[operator]
             for target in range(self.num_classes):
-                moved, change, donors = self.source.move(faces, np.full(count, target), np.ones(count), rng)
+                moved, field, donors = self.source.move(faces, np.full(count, target), np.ones(count), rng)
                 y = F.one_hot(torch.full((count,), target, device=self.device), self.num_classes).float()
                 flow, carried = self.source.carry(faces.images, faces.dense, moved)
-                guess = self.source.dress(faces, carried, moved, change, donors, None)
+                guess = self.source.dress(faces, carried, moved, field, donors, None)
                 out = generator.decode(latent, y, self.source.side(moved), flow, guess)  # type: ignore[operator]
                 edits.append(out.image)
         return Preview(faces.images, torch.stack(edits, dim=1), self.faces.vocabulary.names)

@@ -50,7 +50,7 @@ class Part:
     guess_edit: Tensor
     moved: Tensor
     turned: Turned | None
-    change: Tensor
+    field: Tensor
     skin: Tensor
     mouths: Tensor
     donors: Tensor
@@ -82,7 +82,7 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
     targets = (labels + rng.integers(1, source.num_classes, size=n)) % source.num_classes
     intensity = rng.uniform(0.7, 1.0, n)
     turned_edit = source.turn(real, rng)
-    moved, change, donors = source.move(real, targets, intensity, rng, turned_edit)
+    moved, field, donors = source.move(real, targets, intensity, rng, turned_edit)
     borrowed = source.draw_further(count, rng)
 
     wanted = torch.from_numpy(targets).to(source.device)
@@ -112,10 +112,10 @@ def prepare_part(source: CompactFaces, count: int, uniform_share: float, rng: np
         flow_pair=flow_pair,
         flow_edit=flow_edit,
         guess_pair=guess_pair,
-        guess_edit=source.dress(real, carried_edit, moved, change, donors, turned_edit),
+        guess_edit=source.dress(real, carried_edit, moved, field, donors, turned_edit),
         moved=moved,
         turned=turned_edit,
-        change=change,
+        field=field,
         skin=skin,
         mouths=mouths,
         donors=own_donors,

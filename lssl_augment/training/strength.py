@@ -189,8 +189,8 @@ def _edits(source: CompactFaces, rows: np.ndarray, target: int, seed: int) -> Te
     rng, out = np.random.default_rng(seed), []
     for part in np.array_split(rows, -(-len(rows) // _BATCH)):
         faces = source.load(part, np.zeros(len(part), bool))
-        moved, change, donors = source.move(faces, np.full(len(part), target), np.ones(len(part)), rng)
+        moved, field, donors = source.move(faces, np.full(len(part), target), np.ones(len(part)), rng)
         carried = source.carry(faces.images, faces.dense, moved)[1]
-        guess = source.dress(faces, carried, moved, change, donors, None)
+        guess = source.dress(faces, carried, moved, field, donors, None)
         out.append(_cut(to_uint8(guess)))
     return torch.cat(out)

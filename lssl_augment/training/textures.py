@@ -12,9 +12,8 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
 from lssl_augment.faces.landmarks import FACE_OVAL, INNER_LIPS
-from lssl_augment.models.expression_textures import ExpressionTextures, flatten_mouths
+from lssl_augment.models.expression_textures import ExpressionTextures, flatten_mouths, log_luminance, smooth_light
 from lssl_augment.models.mouth_strip import strip_size
-from lssl_augment.models.warp import shape_flow, warp_image
 
 __all__ = ["fit_expression_textures", "near_frontal"]
 
@@ -93,7 +92,7 @@ def fit_expression_textures(
     logs, mouths = [], []
     for part in np.array_split(rows, max(1, len(rows) // 64)):
         faces = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        logs.append(_log_luminance(faces, points[part], frame, shading_px))
+        logs.append(log_luminance(faces, points[part], frame, shading_px))
         mouths.append(flatten_mouths(faces, points[part], strip))
     mouth = torch.cat(mouths)
     # A face and its mirror image teach the same: twice the faces of rare classes.
@@ -102,7 +101,7 @@ def fit_expression_textures(
     told = [expression[torch.from_numpy(rows)]]
     for at in np.array_split(np.arange(len(rows)), max(1, len(rows) // 64)):
         faces = torch.from_numpy(images[rows[at]]).permute(0, 3, 1, 2).flip(-1).float() / 127.5 - 1
-        logs.append(_log_luminance(faces, mirrored[at], frame, shading_px))
+        logs.append(log_luminance(faces, mirrored[at], frame, shading_px))
         coefficients = shapes.coefficients(shapes.canonical(mirrored[at])[0])
         told.append(shapes.expression(coefficients, torch.from_numpy(labels[rows[at]])))
 
@@ -112,10 +111,15 @@ def fit_expression_textures(
     others = np.zeros(len(labels), bool) if further is None else further
     # A pack's own few faces of a borrowed class are of neither part: at rest they have nothing to be compared with.
     use = np.tile((own | others)[rows], 2)
+    log = torch.cat(logs)
     change = _shading(
-        torch.cat(logs)[use], torch.cat(told)[use], twice[use], skin, shapes.num_classes, neutral, ridge,
+        log[use], torch.cat(told)[use], twice[use], skin, shapes.num_classes, neutral, ridge,
         None if people is None else people[use], np.tile(others[rows], 2)[use],
     )
+
+    at_rest = log[torch.from_numpy((twice == neutral) & np.tile(own[rows], 2))].mean(0)
+    face = (skin > 0).float()
+    rest = (at_rest - smooth_light(at_rest[None], face)[0]) * face
 
     opening = mouth_gap(points[torch.from_numpy(rows)])
     teach = mouth[(opening > _OPEN) & torch.from_numpy(own[rows])]
@@ -141,6 +145,7 @@ def fit_expression_textures(
     return ExpressionTextures(
         frame=frame,
         shading=change,
+        rest=rest,
         mouth_mean=mean,
         mouth_basis=basis,
         mouth_size=torch.tensor(strip),
@@ -192,13 +197,6 @@ def _lend_mouths(
         elif any_of.any():
             out[row] = torch.where(any_of, away[row], torch.inf).argmin()
     return out
-
-
-def _log_luminance(faces: Tensor, dense: Tensor, frame: Tensor, out: int) -> Tensor:
-    """Log luminance of faces in the frame, ``(B, out, out)``."""
-    flat = warp_image(faces, shape_flow(dense, frame.expand(len(dense), -1, -1), faces.shape[-1]))
-    grey = (flat.mean(1, keepdim=True) + 1) / 2
-    return torch.log(F.interpolate(grey, size=(out, out), mode="area") + 0.08)[:, 0]
 
 
 def _skin_mask(frame: Tensor, size: int, out: int) -> Tensor:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_faces import SIZE_PX, as_tensors, fitted
+from tiny_faces import NAMES, SIZE_PX, as_tensors, fitted
 from torch.nn import functional as F
 
 from lssl_augment.faces.expression_shapes import mouth_gap
@@ -18,6 +19,7 @@ from lssl_augment.models.expression_textures import (
     mouth_light,
     mouth_mask,
     skin_colour,
+    smooth_light,
 )
 from lssl_augment.models.warp import shape_flow, warp_image
 
@@ -62,14 +64,14 @@ def test_skin_colour_is_that_of_the_cheeks() -> None:
 
 def test_no_change_and_a_closed_mouth_leave_the_warped_face(textures: ExpressionTextures) -> None:
     images, dense, _ = as_tensors([CALM])
-    none = torch.zeros(1, len(textures.shading))
+    none = torch.zeros_like(textures.rest)[None]
     out = textures.guess(images, skin_colour(images, dense), dense, none, donor(textures), mouth_gap(dense))
     torch.testing.assert_close(out, images, atol=1e-5, rtol=0)
 
 
 def test_a_mouth_that_opens_gets_the_donors_inside_and_nothing_else_changes(textures: ExpressionTextures) -> None:
     dense, target, warped, skin = opened()
-    none = torch.zeros(1, len(textures.shading))
+    none = torch.zeros_like(textures.rest)[None]
     out = textures.guess(warped, skin, target, none, donor(textures), mouth_gap(dense))
     difference = (out - warped).abs().amax(1, keepdim=True)
     mask = mouth_mask(target, SIZE_PX)
@@ -79,14 +81,14 @@ def test_a_mouth_that_opens_gets_the_donors_inside_and_nothing_else_changes(text
 
 def test_an_open_mouth_keeps_its_own_inside(textures: ExpressionTextures) -> None:
     images, dense, _ = as_tensors([OPEN])
-    none = torch.zeros(1, len(textures.shading))
+    none = torch.zeros_like(textures.rest)[None]
     out = textures.guess(images, skin_colour(images, dense), dense, none, donor(textures), mouth_gap(dense))
     torch.testing.assert_close(out, images, atol=1e-5, rtol=0)
 
 
 def test_a_donor_with_a_closed_mouth_gives_none(textures: ExpressionTextures) -> None:
     dense, target, warped, skin = opened()
-    none = torch.zeros(1, len(textures.shading))
+    none = torch.zeros_like(textures.rest)[None]
     closed = textures.donor_open.argmin()[None]
     out = textures.guess(warped, skin, target, none, closed, mouth_gap(dense))
     torch.testing.assert_close(out, warped, atol=1e-5, rtol=0)
@@ -94,7 +96,7 @@ def test_a_donor_with_a_closed_mouth_gives_none(textures: ExpressionTextures) ->
 
 def test_given_mouths_are_used_instead_of_the_donors(textures: ExpressionTextures) -> None:
     dense, target, warped, skin = opened()
-    none = torch.zeros(1, len(textures.shading))
+    none = torch.zeros_like(textures.rest)[None]
     row = donor(textures)
     by_row = textures.guess(warped, skin, target, none, row, mouth_gap(dense))
     given = textures.guess(warped, skin, target, none, row, mouth_gap(dense), mouths=textures.donor_mouths[row])
@@ -108,7 +110,7 @@ def test_given_mouths_are_used_instead_of_the_donors(textures: ExpressionTexture
 
 def test_results_are_faces_in_range_whatever_the_change(textures: ExpressionTextures) -> None:
     images, dense, _ = as_tensors([CALM, OPEN, 4])
-    change = 1e3 * torch.randn(3, len(textures.shading), generator=torch.Generator().manual_seed(0))
+    change = 1e3 * torch.randn(3, *textures.rest.shape, generator=torch.Generator().manual_seed(0))
     donors = torch.tensor([0, 1, 2])
     out = textures.guess(images, skin_colour(images, dense), dense, change, donors, torch.zeros(3))
     assert out.shape == images.shape
@@ -124,7 +126,7 @@ def test_light_is_white_and_bounded_and_shade_keeps_the_colour(textures: Express
     """Brightened skin must not glow in its own colour; darkened skin keeps its saturation."""
     dense = textures.frame[None]
     faces = torch.tensor([0.2, -0.2, -0.6])[None, :, None, None].expand(1, 3, SIZE_PX, SIZE_PX).contiguous()
-    bright = torch.ones(1, textures.shading.shape[0]) * 1e4 * textures.shading.flatten(1).sum(1).sign()
+    bright = 1e4 * (textures.rest != 0).float()[None]
     skin, donors = skin_colour(faces, dense), torch.zeros(1, dtype=torch.int64)
     plain = (faces + 1) / 2
     for change in (bright, -bright):
@@ -138,6 +140,56 @@ def test_light_is_white_and_bounded_and_shade_keeps_the_colour(textures: Express
         assert float(between[dark].max() if dark.any() else 0) < 1e-4
         assert float(ratio.min()) >= math.exp(-0.7) - 1e-4
         assert float(added.max()) <= float(plain.mean(1).max()) * (math.exp(0.25) - 1) + 1e-4
+
+
+def shaded_faces(textures: ExpressionTextures, fields: torch.Tensor) -> torch.Tensor:
+    """Faces in the frame's shape that look like the mean face at rest under a light from the left, times ``exp`` of
+    fields ``(B, h, h)``.
+    """
+    side = textures.rest.shape[-1]
+    light = torch.linspace(-0.6, -1.2, side).expand(side, -1)
+    grey = torch.exp(light + textures.rest + fields) - 0.08
+    return F.interpolate(grey[:, None].expand(-1, 3, -1, -1), size=(SIZE_PX, SIZE_PX), mode="bilinear") * 2 - 1
+
+
+def test_only_what_a_photograph_shows_is_taken_off_its_light(textures: ExpressionTextures) -> None:
+    """All of a field that the photograph shows, nothing of one that it does not or that it shows the other way."""
+    weights = 6 * torch.randn(1, len(textures.shading), generator=torch.Generator().manual_seed(1))
+    expression, classes = weights.split([weights.shape[1] - len(NAMES), len(NAMES)], dim=1)
+    field = replace(textures, shading_strength=None).field(expression, classes)
+    assert float(field.abs().max()) > 0.3
+    shown = torch.tensor([1.0, 0.0, -1.0])
+    faces = shaded_faces(textures, shown[:, None, None] * field.clamp(-0.6, 0.6))
+    many = (x.expand(3, *x.shape[1:]) for x in (textures.frame[None], expression, classes))
+    taken = textures.imprint(faces, *many)
+    strong = field[0].abs() > 0.25
+    part = (taken / field)[:, strong].median(1).values
+    assert part[0] == pytest.approx(1, abs=0.2)
+    assert 0 <= float(part[1]) < 0.5
+    assert 0 <= float(part[2]) < 0.1
+    ratio = (taken / field)[:, field[0] != 0]
+    assert float(ratio.min()) >= -1e-5
+    assert float(ratio.max()) <= 1.3 + 1e-5
+
+
+def test_a_weak_expression_is_taken_off_as_it_should_look(textures: ExpressionTextures) -> None:
+    """A field that no photograph could be told by is believed; no expression leaves nothing to take off."""
+    images, dense, _ = as_tensors([CALM, OPEN])
+    weak = torch.full((2, len(textures.shading) - len(NAMES)), 1e-4), torch.zeros(2, len(NAMES))
+    torch.testing.assert_close(textures.imprint(images, dense, *weak), textures.field(*weak), rtol=0.05, atol=1e-7)
+    nothing = torch.zeros(2, len(textures.shading) - len(NAMES)), torch.zeros(2, len(NAMES))
+    assert not textures.imprint(images, dense, *nothing).any()
+
+
+def test_smooth_light_is_found_whatever_lies_on_it() -> None:
+    axis = torch.linspace(-1, 1, 32)
+    slope = (0.3 - 0.5 * axis[None] + 0.2 * axis[:, None] ** 2)[None]
+    torch.testing.assert_close(smooth_light(slope, torch.ones(32, 32)), slope)
+    weight = torch.ones(32, 32)
+    weight[10:20, 10:20] = 0
+    spotted = slope.clone()
+    spotted[:, 10:20, 10:20] = 5.0
+    torch.testing.assert_close(smooth_light(spotted, weight), slope)
 
 
 def test_a_shaded_highlight_is_skin_again() -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_faces import NAMES, SIZE_PX, drawn_faces, fitted
+from tiny_faces import NAMES, SIZE_PX, as_tensors, drawn_faces, fitted
 
 from lssl_augment.errors import DataError
 from lssl_augment.faces.expression_shapes import mouth_gap
+from lssl_augment.models.expression_textures import log_luminance, smooth_light
 from lssl_augment.models.mouth_strip import strip_size
 from lssl_augment.training.shapes import fit_expression_shapes
 from lssl_augment.training.textures import _lend_mouths, _shading, fit_expression_textures
@@ -23,6 +24,7 @@ def test_what_is_fitted() -> None:
     assert (rows, columns) == strip_size(SIZE_PX)
     assert textures.frame.shape == (478, 3)
     assert textures.shading.shape == (len(shapes.basis) + len(NAMES), 128, 128)
+    assert textures.rest.shape == (128, 128)
     assert textures.mouth_mean.shape == (3 * rows * columns,)
     count = len(textures.mouth_basis)  # 150, or where fewer mouths teach no more than they vary by
     assert 40 < count < 100
@@ -40,6 +42,33 @@ def test_shading_is_confined_to_the_face() -> None:
     assert float(shading[:, :4].abs().max()) < 1e-3
     assert float(shading[:, :, :4].abs().max()) < 1e-3
     assert float(shading.abs().max()) > 1e-3
+
+
+def test_what_faces_at_rest_show_is_their_mean_without_light() -> None:
+    textures, faces = fitted().textures, drawn_faces()
+    face = (textures.rest != 0).float()
+    assert not face[:4].any()
+    assert 0.2 < float(face.mean()) < 0.8
+    assert float((smooth_light(textures.rest[None], face)[0] * face).abs().max()) < 1e-4
+
+    images, dense, _ = as_tensors(np.flatnonzero(faces.labels == 0))
+    log = log_luminance(images, dense, textures.frame, 128)
+    assert float(((log - smooth_light(log, face)).mean(0) - textures.rest)[face > 0].abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_only_faces_at_rest_tell_what_they_show(label: int) -> None:
+    faces, objective = drawn_faces(), fitted()
+    images = faces.images.copy()
+    forehead = slice(int(0.2 * SIZE_PX), int(0.26 * SIZE_PX))
+    images[faces.labels == label, forehead, 24:40] = images[faces.labels == label, forehead, 24:40] * 0.6
+    shapes = objective.shapes
+    expression = shapes.expression(
+        shapes.coefficients(shapes.canonical(torch.from_numpy(faces.dense))[0]), torch.from_numpy(faces.labels)
+    )
+    rest = fit_expression_textures(shapes, images, faces.dense, faces.labels, expression, donor_rows()).rest
+    changed = float((rest - objective.textures.rest).abs().max())
+    assert changed > 0.1 if label == 0 else changed < 1e-4
 
 
 def test_open_donors_are_the_surprised_ones() -> None:
