@@ -69,14 +69,15 @@ def test_a_mouth_without_its_inside_is_the_warped_one(weights: str) -> None:
     assert textures is not None
     closed = textures.frame[None].clone()
     warped = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    change = torch.ones(1, len(textures.shading))
+    asked = torch.ones(1, len(textures.shading) - 5), torch.ones(1, 5)
     gap = torch.zeros(1)
     donor = textures.donor_open.argmax()[None]
-    plain = textures.guess(warped, torch.ones(1, 3, 1, 1), closed, change, donor, gap)
+    plain = textures.guess(warped, torch.ones(1, 3, 1, 1), closed, textures.field(*asked), donor, gap)
     torch.testing.assert_close(plain, warped, rtol=0, atol=1e-5)
     whole = load_model(weights).textures
     assert whole is not None
-    assert (whole.guess(warped, torch.ones(1, 3, 1, 1), closed, change, donor, gap) - warped).abs().max() > 0.05
+    dressed = whole.guess(warped, torch.ones(1, 3, 1, 1), closed, whole.field(*asked), donor, gap)
+    assert (dressed - warped).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("words", ["", "network+network", "warp", "network,mouth"])
