@@ -90,13 +90,18 @@ def log_luminance(images: Tensor, dense: Tensor, frame: Tensor, side_px: int) ->
     return torch.log(F.interpolate(grey, size=(side_px, side_px), mode="area") + _BLACK)[:, 0]
 
 
+def light_terms(side_px: int, device: str | torch.device = "cpu") -> Tensor:
+    """The quadratic terms of a place in the frame, ``(6, side_px²)`` float64: what smooth lighting is made of."""
+    axis = torch.linspace(-1, 1, side_px, device=device)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1).double()
+
+
 def smooth_light(log: Tensor, weight: Tensor) -> Tensor:
     """The part of log luminance ``(B, h, h)`` that light from one side explains, the same shape: a quadratic in the
     place, fitted where ``weight`` ``(h, h)`` says.
     """
-    axis = torch.linspace(-1, 1, log.shape[-1], dtype=torch.float64, device=log.device)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1)
+    terms = light_terms(log.shape[-1], log.device)
     weighted = terms * weight.flatten().double()
     fit = torch.linalg.solve(weighted @ terms.T, weighted @ log.flatten(1).double().T)
     return (fit.T @ terms).view_as(log).to(log.dtype)
@@ -158,6 +163,9 @@ class ExpressionTextures:
         weights = torch.cat([expression, classes], dim=1)
         if self.shading_strength is not None:
             weights = weights * (1 + classes @ (self.shading_strength - 1))[:, None]
+        return self._field(weights)
+
+    def _field(self, weights: Tensor) -> Tensor:
         return torch.einsum("bk,khw->bhw", weights, self.shading) * _SHADING_GAIN
 
     def imprint(self, images: Tensor, dense: Tensor, expression: Tensor, classes: Tensor) -> Tensor:
@@ -171,8 +179,8 @@ class ExpressionTextures:
             images: ``(B, 3, H, W)`` in [-1, 1]. dense: ``(B, 478, 3)`` px.
             expression, classes: what the faces show, ``(B, K)`` and ``(B, C)``.
         """
-        weights, side = torch.cat([expression, classes], dim=1), self.rest.shape[-1]
-        field = torch.einsum("bk,khw->bhw", weights, self.shading) * _SHADING_GAIN
+        side = self.rest.shape[-1]
+        field = self._field(torch.cat([expression, classes], dim=1))
         log = log_luminance(images, dense, self.frame, side)
         seen = blurred(log - smooth_light(log, (self.rest != 0).float()) - self.rest, _FINE * side)
         both = blurred(torch.cat([seen * field, field * field]), _NEAR * side)

@@ -12,7 +12,13 @@ from lssl_augment.errors import DataError
 from lssl_augment.faces.dense_flip import DENSE_FLIP
 from lssl_augment.faces.expression_shapes import ExpressionShapes, mouth_gap
 from lssl_augment.faces.landmarks import FACE_OVAL, INNER_LIPS
-from lssl_augment.models.expression_textures import ExpressionTextures, flatten_mouths, log_luminance, smooth_light
+from lssl_augment.models.expression_textures import (
+    ExpressionTextures,
+    flatten_mouths,
+    light_terms,
+    log_luminance,
+    smooth_light,
+)
 from lssl_augment.models.mouth_strip import strip_size
 
 __all__ = ["fit_expression_textures", "near_frontal"]
@@ -244,9 +250,7 @@ def _shading(
     ``further`` pack are compared with each other and teach the fields of the classes that the others do not show.
     """
     n, side, _ = log.shape
-    axis = torch.linspace(-1, 1, side)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    smooth = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1).double()
+    smooth = light_terms(side)
     w = weight.flatten().double()
     gram = (smooth * w) @ smooth.T
     flat = log.flatten(1)

@@ -26,6 +26,7 @@ __all__ = [
     "train_generator",
 ]
 
+
 @dataclass(frozen=True)
 class GeneratorWishes:
     """What the user asks of generators.
