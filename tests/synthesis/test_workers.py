@@ -11,9 +11,6 @@ from torch.utils.data import DataLoader
 
 from lssl_augment.synthesis.dataset import SyntheticExpressionDataset
 
-# On a machine of fewer cores torch advises against four workers; they must work all the same.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-
 METHODS = [m for m in ("fork", "spawn", "forkserver") if m in multiprocessing.get_all_start_methods()]
 
 
