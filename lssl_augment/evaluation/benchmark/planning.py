@@ -21,6 +21,8 @@ __all__ = ["Fitted", "all_cells", "fit_budget", "parse_budget", "step_seconds"]
 
 #: Part of a budget kept for reading, synthesis, prediction and the report.
 _ASIDE = 0.2
+#: Optimiser steps below which a classifier has learned too little to be compared at all.
+_FEWEST = 100
 
 
 def parse_budget(text: str) -> float:
@@ -58,11 +60,14 @@ def _amounts(protocol: BenchmarkProtocol, arm: str) -> tuple[int | None, ...]:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What fits. Args: cells: in order. steps: of every arm. left_out: in words."""
+    """What fits. Args: cells: in order. steps: of every arm. left_out: in words. together: so many of the first cells
+    are worth nothing without each other.
+    """
 
     cells: list[Cell]
     steps: int
     left_out: list[str]
+    together: int = 1
 
 
 def fit_budget(
@@ -79,7 +84,8 @@ def fit_budget(
     """As many cells as a budget pays for, from the front: pairs of the first arms stay together.
 
     Where not even the first arms of the first regime fit with every seed, steps are cut first, down to the protocol's
-    least; then seeds, and what that frees goes to the steps of the others. The first pair of cells is always run.
+    least; then seeds, and what that frees goes to the steps of the others. The first pair of cells is always run, on a
+    slow machine with fewer steps than the protocol's least: a budget buys at least a comparison.
 
     Args:
         cells: in order. seconds: of the budget. second_per_step: of one classifier. keep_steps: the steps were asked
@@ -95,7 +101,7 @@ def fit_budget(
     if not keep_steps and first and left < len(first) * steps:
         least = min(steps, protocol.least_steps)
         fitting = min(len(first), max(1, int(left / least / pairs)) * pairs)
-        steps = max(least, min(steps, int(left / fitting)))
+        steps = max(min(least, _FEWEST), min(steps, int(left / fitting)))
     own = {arm: s / second_per_step for arm, s in (cell_seconds or {}).items()}
     paid = itertools.accumulate(own.get(c.arm, steps) for c in cells)
     count = max(sum(1 for total in paid if total <= left), pairs)
@@ -103,7 +109,9 @@ def fit_budget(
         count -= count % pairs
     chosen, rest = list(cells[:count]), list(cells[count:])
     words = [] if steps == protocol.steps else [f"steps cut from {protocol.steps} to {steps} in every arm"]
-    return Fitted(chosen, steps, words + _missing(cells, rest))
+    if steps < min(protocol.steps, protocol.least_steps):
+        words.append(f"{steps} steps are fewer than the {protocol.least_steps} the protocol asks for: a first look")
+    return Fitted(chosen, steps, words + _missing(cells, rest), pairs)
 
 
 def _missing(cells: Sequence[Cell], rest: Sequence[Cell]) -> list[str]:

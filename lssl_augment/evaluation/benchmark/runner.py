@@ -121,6 +121,7 @@ def run_benchmark(
         todo = [cell for cell in cells if cell not in done]
         measured, todo_s = None, None
         own_s: dict[str, float] = {}
+        together = 1
         if todo and (config.budget_s is not None or config.dry_run):
             with _threads(config.workers):
                 measured = step_seconds(setup.protocol, len(setup.classes), config.device)
@@ -144,6 +145,7 @@ def run_benchmark(
             there = done | set(fitted.cells)
             todo = fitted.cells + [cell for cell in todo if base_of(cell) in there]
             left_out += [f"budget: {words}" for words in fitted.left_out]
+            together = fitted.together
             setup = replace(setup, protocol=replace(setup.protocol, steps=fitted.steps))
         report = BenchmarkReport(
             config.out, len(done), 0, len(cells), setup.protocol.steps, measured, left_out, [], todo_s=todo_s
@@ -152,7 +154,7 @@ def run_benchmark(
             return report
         keep_settings(config.out, setup, before)
         deadline = None if config.budget_s is None else begin + config.budget_s
-        ran, late, failed = run_cells(setup, todo, config.workers, deadline, progress)
+        ran, late, failed = run_cells(setup, todo, config.workers, deadline, progress, together)
         if late:
             left_out.append(f"budget: {late} more cells, as cells took longer than the measured steps promised")
         left_out += [f"failed: {words}" for words in failed]

@@ -23,9 +23,16 @@ Progress = Callable[[int, int, Cell | None], None]
 
 
 def run_cells(
-    setup: CellSetup, todo: Sequence[Cell], workers: int, deadline: float | None, progress: Progress | None
+    setup: CellSetup,
+    todo: Sequence[Cell],
+    workers: int,
+    deadline: float | None,
+    progress: Progress | None,
+    together: int = 1,
 ) -> tuple[int, int, list[str]]:
     """Run cells; every record is on disk before the next one is waited for.
+
+    So many of the first cells are run ``together`` or not at all: a deadline does not come between them.
 
     A cell that cannot be run (a generator that its faces cannot train, say) takes those of its arm, regime and fold
     with it; the others go on.
@@ -42,6 +49,7 @@ def run_cells(
     queue = [cell for cell in todo if base_of(cell) is None]
     derived = [cell for cell in todo if base_of(cell) is not None]
     failed: list[str] = []
+    begun_with = set(queue[:together])
 
     def keep(record: dict[str, Any], cell: Cell) -> None:
         nonlocal ran
@@ -69,7 +77,9 @@ def run_cells(
             raise error
 
     def late() -> bool:
-        # A cell that surely cannot end in time is not begun; the first one that is trained always is.
+        # A cell that surely cannot end in time is not begun; the first ones that are trained always are.
+        if begun_with.intersection(queue):
+            return False
         return deadline is not None and longest > 0 and time.monotonic() + longest > deadline
 
     running: dict[Future[dict[str, Any]], tuple[Cell, float]] = {}

@@ -212,9 +212,13 @@ def test_a_budget_keeps_pairs_and_says_what_is_left() -> None:
     short = fit_budget(protocol, cells, 1875, 1.0, 1, keep_steps=False, making_s=1000)
     assert (short.steps, len(short.cells)) == (250, 2)
     assert short.left_out[1] == "balanced, full: 4 of 5 cells"
-    # Nothing can be paid for: one pair of the least.
+    # 260 steps are one pair of 130: fewer than this protocol's least, and it says so.
+    first_look = fit_budget(protocol, cells, 325, 1.0, 1, keep_steps=False)
+    assert (first_look.steps, len(first_look.cells), first_look.together) == (130, 2, 2)
+    assert first_look.left_out[1] == "130 steps are fewer than the 150 the protocol asks for: a first look"
+    # Nothing can be paid for: one pair all the same.
     least = fit_budget(protocol, cells, 10, 1.0, 1, keep_steps=False, making_s=1000)
-    assert (least.steps, len(least.cells)) == (150, 2)
+    assert (least.steps, len(least.cells)) == (100, 2)
     # Five cells of 300 steps: two pairs.
     asked = fit_budget(replace(protocol, steps=300), cells, 1875, 1.0, 1, keep_steps=True)
     assert (asked.steps, len(asked.cells)) == (300, 4)
@@ -391,6 +395,16 @@ def test_making_synthetic_faces_is_paid_by_the_budget(tmp_path: Path, monkeypatc
     assert asked[1] == 0  # they are there
     with pytest.raises(DataError, match="other settings: released"):
         run_benchmark(replace(config, wishes=GeneratorWishes({"lssl": str(weights)}, allow_leak=True)))
+
+
+def test_a_deadline_does_not_come_between_the_first_pair(tmp_path: Path) -> None:
+    """On a slow machine `--budget 15m` trained without synthetic faces and then had no time for those with them."""
+    arms = ("balanced", "mixup", "cutmix")
+    config = configured(tmp_path, arms=arms, first_arms=arms[:2], budget_s=0.01, keep_steps=True)
+    report = run_benchmark(config)
+    assert report.done == 2
+    assert {r["arm"] for r in read_records(config.out)} == {"balanced", "mixup"}
+    assert any("cutmix" in words for words in report.left_out)
 
 
 @pytest.mark.parametrize("name", PROTOCOL_NAMES)
